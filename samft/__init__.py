@@ -1,0 +1,74 @@
+"""samft: fine-tune the Segment Anything Model on your own images.
+
+The names below are the public interface. They are imported when first used, so that `import samft`
+costs nothing and needs neither torch nor Lightning until something of them is touched.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samft.data.datamodule import SamDataModule as SamDataModule
+    from samft.data.medical import MedicalDataModule as MedicalDataModule
+    from samft.data.microscopy import MicroscopyDataModule as MicroscopyDataModule
+    from samft.data.prompted_datamodule import (
+        PromptedImagesDataModule as PromptedImagesDataModule,
+    )
+    from samft.data.underwater import UnderwaterDataModule as UnderwaterDataModule
+    from samft.losses import SamLossSettings as SamLossSettings
+    from samft.models.registry import build_sam as build_sam
+    from samft.models.sam import Sam as Sam
+    from samft.module import SamModule as SamModule
+    from samft.optim import OptimizerSettings as OptimizerSettings
+    from samft.prompts.settings import PromptSettings as PromptSettings
+    from samft.runs import Run as Run
+    from samft.runs import load_run as load_run
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "MedicalDataModule": "samft.data.medical",
+    "MicroscopyDataModule": "samft.data.microscopy",
+    "OptimizerSettings": "samft.optim",
+    "PromptSettings": "samft.prompts.settings",
+    "PromptedImagesDataModule": "samft.data.prompted_datamodule",
+    "Run": "samft.runs",
+    "Sam": "samft.models.sam",
+    "SamDataModule": "samft.data.datamodule",
+    "SamLossSettings": "samft.losses",
+    "SamModule": "samft.module",
+    "UnderwaterDataModule": "samft.data.underwater",
+    "build_sam": "samft.models.registry",
+    "load_run": "samft.runs",
+}
+
+__all__ = [
+    "MedicalDataModule",
+    "MicroscopyDataModule",
+    "OptimizerSettings",
+    "PromptSettings",
+    "PromptedImagesDataModule",
+    "Run",
+    "Sam",
+    "SamDataModule",
+    "SamLossSettings",
+    "SamModule",
+    "UnderwaterDataModule",
+    "__version__",
+    "build_sam",
+    "load_run",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'samft' has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

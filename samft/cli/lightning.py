@@ -1,0 +1,210 @@
+"""The thin LightningCLI behind `samft fit`, `validate`, `test` and `predict`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+import samft
+from samft.callbacks.overlays import Overlays
+from samft.checkpoints import read_checkpoint
+from samft.cli.configs import resolve_config_arguments, values_to_give
+from samft.cli.messages import explain
+from samft.cli.summary import print_comparison, print_scores
+from samft.data.datamodule import SamDataModule
+from samft.errors import ConfigError
+from samft.losses import SamLossSettings
+from samft.module import SamModule
+from samft.optim import OptimizerSettings
+from samft.prompts.settings import PromptSettings
+from samft.runs import load_run, new_run_folder
+
+_SUBCOMMANDS = ("fit", "validate", "test", "predict")
+_NOISE = ("litlogger", "litmodels", "tensorboardX", "does not have many workers", "TPU available")
+
+
+class SamftParser(LightningArgumentParser):
+    """A parser that raises readable errors instead of printing its usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the parser's complaint as a `ConfigError`."""
+        raise explain(message, setting_names()) from ex
+
+
+class SamftCLI(LightningCLI):
+    """LightningCLI with samft's run folders, checkpoints and error messages."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        super().__init__(
+            model_class=SamModule,
+            datamodule_class=SamDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            parser_class=SamftParser,
+            parser_kwargs={"allow_abbrev": False}
+            | {name: {"allow_abbrev": False} for name in _SUBCOMMANDS},
+            save_config_kwargs={"config_filename": "config.yaml"},
+            trainer_defaults={"num_sanity_val_steps": -1, "log_every_n_steps": 10},
+            args=arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run folder, checkpoints and overlays, all configurable."""
+        parser.add_argument("--runs", type=str, default="runs", help="Folder for all run folders.")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "best",
+                "checkpoint.monitor": "val/iou",
+                "checkpoint.mode": "max",
+                "checkpoint.save_last": True,
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+        parser.add_lightning_class_args(Overlays, "overlays")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what is incomplete and choose the run folder, before anything is built."""
+        config = self.config[self.subcommand]
+        missing = sorted(set(values_to_give(config.as_dict())))
+        if missing:
+            raise ConfigError(
+                "a setting must be given",
+                where=", ".join(missing),
+                fix=" ".join(f"--{name} VALUE" for name in missing),
+            )
+        self.save_config_kwargs["config_filename"] = f"config.{self.subcommand}.yaml"
+        if self.subcommand != "fit":
+            self.save_config_callback = None  # needs a log folder; see _save_config
+        if config.get("ckpt_path") and self.subcommand != "fit":
+            # The checkpoint brings the weights; the file they were tuned from may be gone.
+            config.model.init_args.weights = None
+        if self.subcommand != "fit":
+            config.trainer.logger = config.trainer.logger or False
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # Any: Lightning's signature
+        """Give a fit without a logger of its own a fresh run folder."""
+        config = self.config[self.subcommand]
+        if self.subcommand == "fit" and config.trainer.logger is None:
+            files = config.get("config") or []
+            name = Path(str(files[0])).stem if files else "run"
+            folder = new_run_folder(Path(config.runs), name)
+            kwargs["logger"] = CSVLogger(config.runs, name=name, version=folder.name)
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Report every problem of the data before a folder is made or a step is taken."""
+        if isinstance(self.datamodule, SamDataModule):
+            self.datamodule.prepare_index()
+
+    before_validate = before_test = before_predict = before_fit
+
+    def after_fit(self) -> None:
+        """Print zero-shot against tuned, and where the run is."""
+        if self.trainer.is_global_zero:
+            print_comparison(self.trainer, self.model)
+
+    def after_validate(self) -> None:
+        """Print the scores and keep the configuration in the run folder."""
+        if self.trainer.is_global_zero:
+            print_scores(self.trainer)
+            path = self.config[self.subcommand].get("ckpt_path")
+            folder = None if path is None else load_run(path).folder
+            if folder is not None:
+                self.save_config(folder)
+
+    after_test = after_validate
+
+    def save_config(self, folder: Path) -> None:
+        """Write the resolved configuration of this command to `folder`."""
+        self._parser(self.subcommand).save(
+            self.config[self.subcommand],
+            folder / f"config.{self.subcommand}.yaml",
+            skip_none=False,
+            overwrite=True,
+            multifile=False,
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would let the checkpoint's hyper-parameters silently override the command line.
+        config = self.config[self.config.subcommand]
+        path = config.get("ckpt_path")
+        if path and path not in ("best", "last"):
+            stored = read_checkpoint(Path(path))["hyper_parameters"]
+            warn_of_differences(stored, config.model.init_args.as_dict())
+
+
+def warn_of_differences(stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Warn when the model is built differently from how the checkpoint was trained."""
+    different = [
+        f"{name}: {stored[name]!r} in the checkpoint, {given[name]!r} now"
+        for name in ("arch", "image_size", "freeze", "prompts", "loss", "optimizer")
+        if name in stored and given.get(name) is not None and given[name] != stored[name]
+    ]
+    if different:
+        logging.getLogger("samft").warning(
+            "settings differ from the checkpoint's; the ones given now are used\n  %s",
+            "\n  ".join(different),
+        )
+
+
+def setting_names() -> set[str]:
+    """Return the names of all settings of the model, the data modules and the trainer."""
+    classes: Iterable[type] = (
+        SamModule,
+        PromptSettings,
+        SamLossSettings,
+        OptimizerSettings,
+        samft.MedicalDataModule,
+        samft.MicroscopyDataModule,
+        samft.UnderwaterDataModule,
+        samft.PromptedImagesDataModule,
+        ModelCheckpoint,
+        Overlays,
+    )
+    names = {"config", "runs", "seed_everything", "ckpt_path"}
+    for kind in (*classes, Trainer):
+        names |= set(inspect.signature(kind).parameters)
+    return names
+
+
+def quiet() -> None:
+    """Keep warnings and tips that are not about the user's work off the terminal."""
+    for text in _NOISE:
+        warnings.filterwarnings("ignore", message=f".*{text}.*")
+
+    def interesting(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in _NOISE)
+
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(interesting)
+
+
+def run(arguments: list[str]) -> SamftCLI:
+    """Run one Lightning subcommand and return the finished command line object.
+
+    Args:
+        arguments: The subcommand and its options.
+    """
+    quiet()
+    torch.set_float32_matmul_precision("high")
+    return SamftCLI(resolve_config_arguments(arguments))
+
+
+def main(arguments: list[str]) -> int:
+    """Run `fit`, `validate` or `test` and return the exit code; problems are raised."""
+    run(arguments)
+    return 0

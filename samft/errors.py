@@ -1,0 +1,94 @@
+"""The exception tree of samft.
+
+Every error a user can cause is a `SamftError`. The command line prints it without a traceback and
+exits with the class's `exit_code`. A message has at most four lines: what happened, where, found
+against expected, what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SamftError(Exception):
+    """Base of all samft errors; the message is built from parts so that every error reads alike.
+
+    Args:
+        what: What happened, one line without a full stop.
+        where: The file, key or index it happened at.
+        found: What was found, when there is something to show against `expected`.
+        expected: What would have been right.
+        fix: What the user can do next, as a command or a setting where possible.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        found: object = None,
+        expected: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.fix = fix
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        lines = [self.what]
+        if self.where is not None:
+            lines.append(f"  where: {self.where}")
+        pair = [
+            f"{name}: {value}"
+            for name, value in (("found", self.found), ("expected", self.expected))
+            if value is not None
+        ]
+        if pair:
+            lines.append("  " + ", ".join(pair))
+        if self.fix is not None:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+class ConfigError(SamftError):
+    """A setting is unknown, out of range or contradicts another one."""
+
+
+class DatasetError(SamftError):
+    """A file of the data set is missing, unreadable or does not fit its partner."""
+
+
+class PromptError(SamftError):
+    """A point, box or mask prompt is malformed or lies outside the image."""
+
+
+class CheckpointError(SamftError):
+    """A weights file is unreadable, unsafe, or does not fit the architecture."""
+
+
+class OutputError(SamftError):
+    """A result cannot be written, or writing it would overwrite something."""
+
+
+class DependencyError(SamftError, ImportError):
+    """An optional package is not installed."""
+
+
+class MachineError(SamftError):
+    """The machine failed, not the user: disk full, network down, out of memory."""
+
+    exit_code = 3
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return the sentence that lists close matches to `name` and all allowed values."""
+    names = sorted(allowed)
+    close = get_close_matches(name, names, n=2)
+    hint = f"did you mean {' or '.join(repr(match) for match in close)}? " if close else ""
+    return f"{hint}choose from {', '.join(names)}"

@@ -1,0 +1,266 @@
+"""The image encoder: a plain vision transformer with windowed and a few global blocks.
+
+Tensors are channels-last, (B, h, w, C), from the patch embedding to the end of the neck.
+
+Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Li et al. 2022 (ViTDet),
+    arXiv:2203.16527.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from samft.models.attention import Variant, decomposed_attention
+from samft.models.config import SamConfig
+from samft.models.layers import DropPath
+from samft.models.matmul import Linear, linear
+
+_NORM_EPS = 1e-6
+_MLP_RATIO = 4
+
+
+class ImageEncoder(nn.Module):
+    """Turn normalised images into one embedding per patch.
+
+    Args:
+        config: The numbers of the architecture.
+        drop_path: Rate of stochastic depth at the last block; earlier blocks get linearly less.
+        checkpoint_blocks: Blocks whose activations are computed again in the backward pass instead
+            of being kept: all, none, or those from `first` to `last`, both included, counted from
+            0.
+    """
+
+    def __init__(
+        self,
+        config: SamConfig,
+        *,
+        drop_path: float = 0.0,
+        checkpoint_blocks: bool | tuple[int, int] = False,
+    ) -> None:
+        super().__init__()
+        depth, dim, grid = config.encoder_depth, config.encoder_dim, config.grid_size
+        self.checkpoint_blocks = checkpoint_blocks
+        self.patch_embed = PatchEmbedding(dim, config.patch_size)
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))
+        self.blocks = nn.ModuleList(
+            Block(
+                dim,
+                num_heads=config.encoder_heads,
+                grid_size=grid,
+                window_size=0 if index in config.global_blocks else config.window_size,
+                drop_path=drop_path * index / max(1, depth - 1),
+            )
+            for index in range(depth)
+        )
+        self.neck = Neck(dim, config.embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            images: (B, 3, S, S) float, normalised.
+
+        Returns:
+            (B, D, h, w) float embeddings; channels-last in memory.
+        """
+        x = self.patch_embed(images) + self.pos_embed
+        for index, block in enumerate(self.blocks):
+            if torch.is_grad_enabled() and self._is_checkpointed(index):
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        embeddings: Tensor = self.neck(x)
+        return embeddings.permute(0, 3, 1, 2)
+
+    def _is_checkpointed(self, index: int) -> bool:
+        if isinstance(self.checkpoint_blocks, bool):
+            return self.checkpoint_blocks
+        first, last = self.checkpoint_blocks
+        return first <= index <= last
+
+
+class PatchEmbedding(nn.Module):
+    """Project each patch of pixels to one token.
+
+    Args:
+        dim: Width of the tokens.
+        patch_size: Side of a patch in pixels.
+    """
+
+    def __init__(self, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, h, w, C) for `images` (B, 3, S, S)."""
+        tokens: Tensor = self.proj(images.contiguous(memory_format=torch.channels_last))
+        return tokens.permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Attention and an MLP, each behind a layer norm and beside a residual path.
+
+    Args:
+        dim: Width of the tokens.
+        num_heads: Attention heads.
+        grid_size: Side of the token grid.
+        window_size: Side of an attention window in tokens; 0 for global attention.
+        drop_path: Rate of stochastic depth.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        grid_size: int,
+        window_size: int = 0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.attn = Attention(
+            dim, num_heads=num_heads, grid_size=grid_size, window_size=window_size
+        )
+        self.norm2 = nn.LayerNorm(dim, eps=_NORM_EPS)
+        self.mlp = Mlp(dim, dim * _MLP_RATIO)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, h, w, C) for `x` (B, h, w, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them.
+
+    Args:
+        dim: Width of input and output.
+        hidden_dim: Width in between.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.lin1 = Linear(dim, hidden_dim)
+        self.lin2 = Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., C) for `x` (..., C)."""
+        result: Tensor = self.lin2(F.gelu(self.lin1(x)))
+        return result
+
+
+class Attention(nn.Module):
+    """Self-attention with decomposed relative positions, over the whole grid or in windows.
+
+    Args:
+        dim: Width of the tokens.
+        num_heads: Attention heads.
+        grid_size: Side of the token grid.
+        window_size: Side of an attention window in tokens; 0 for global attention.
+    """
+
+    variant: Variant = "auto"
+
+    def __init__(self, dim: int, *, num_heads: int, grid_size: int, window_size: int = 0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
+        distances = 2 * (window_size or grid_size) - 1
+        self.rel_pos_h = nn.Parameter(torch.zeros(distances, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(distances, dim // num_heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, h, w, C) for `x` (B, h, w, C)."""
+        size = x.shape[1], x.shape[2]
+        qkv: Tensor = self.qkv(x)
+        if self.window_size:
+            # SAM pads with zeros before this projection, so what it attends to there is the
+            # projection's answer to a zero token.
+            padding = self.qkv(x.new_zeros(1, x.shape[-1]))
+            qkv = partition_windows(qkv, self.window_size, padding=padding)
+        grid = qkv.shape[1], qkv.shape[2]
+        heads = qkv.flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        attended = decomposed_attention(
+            q,
+            k,
+            v,
+            rel_pos_h=self.rel_pos_h,
+            rel_pos_w=self.rel_pos_w,
+            grid=grid,
+            variant=self.variant,
+        )
+        attended = attended.transpose(1, 2).flatten(2).unflatten(1, grid)
+        if self.window_size:
+            attended = merge_windows(attended, size)
+        result: Tensor = self.proj(attended)
+        return result
+
+
+def partition_windows(x: Tensor, window_size: int, *, padding: Tensor) -> Tensor:
+    """Cut maps into windows, padded right and bottom to whole windows.
+
+    Args:
+        x: (B, h, w, C).
+        window_size: Side t of a window.
+        padding: (1, C), the value of padded tokens.
+
+    Returns:
+        (B * windows, t, t, C), windows row by row.
+    """
+    batch, height, width, dim = x.shape
+    below, right = -height % window_size, -width % window_size
+    if right:
+        x = torch.cat((x, padding.expand(batch, height, right, dim)), dim=2)
+    if below:
+        x = torch.cat((x, padding.expand(batch, below, width + right, dim)), dim=1)
+    windows = x.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
+    return windows.transpose(2, 3).flatten(0, 2)
+
+
+def merge_windows(windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Put windows (B * windows, t, t, C) back together and cut the padding off.
+
+    Args:
+        windows: What `partition_windows` returns.
+        size: (h, w) before padding.
+
+    Returns:
+        (B, h, w, C).
+    """
+    window_size = windows.shape[1]
+    rows, columns = -(-size[0] // window_size), -(-size[1] // window_size)
+    grid = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)
+    return grid.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
+
+
+class Neck(nn.Sequential):
+    """Reduce the tokens to the decoder's width: 1 x 1 and 3 x 3 convolution, each with a norm.
+
+    Args:
+        dim: Width of the encoder.
+        embed_dim: Width of the embedding.
+    """
+
+    def __init__(self, dim: int, embed_dim: int) -> None:
+        super().__init__(
+            nn.Conv2d(dim, embed_dim, kernel_size=1, bias=False),
+            nn.LayerNorm(embed_dim, eps=_NORM_EPS),
+            nn.Conv2d(embed_dim, embed_dim, kernel_size=3, padding=1, bias=False),
+            nn.LayerNorm(embed_dim, eps=_NORM_EPS),
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return (B, h, w, D) for `input` (B, h, w, C)."""
+        project, norm, conv, last_norm = self
+        x = norm(linear(input, project.weight.flatten(1)))
+        x = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        result: Tensor = last_norm(x)
+        return result

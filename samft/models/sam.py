@@ -1,0 +1,163 @@
+"""The whole model: images and prompts in, masks out, for batches with any number of prompts.
+
+Source: Kirillov et al. 2023, arXiv:2304.02643.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from samft.errors import ConfigError
+from samft.models.config import SamConfig
+from samft.models.image_encoder import ImageEncoder
+from samft.models.mask_decoder import MaskDecoder
+from samft.models.prompt_encoder import PromptEncoder
+from samft.types import MaskOutput, PromptBatch
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+"""ImageNet's mean of R, G, B on the scale 0 to 255."""
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""ImageNet's standard deviation of R, G, B on the scale 0 to 255."""
+
+
+class Sam(nn.Module):
+    """The Segment Anything Model, trainable in batches; its state dict has the official keys.
+
+    Args:
+        config: The numbers of the architecture.
+        drop_path: Rate of stochastic depth at the last encoder block, less in earlier ones.
+        checkpoint_blocks: Encoder blocks that trade time for memory: all, none, or those from
+            `first` to `last`, both included.
+
+    Raises:
+        ConfigError: if `config.image_size` is not a multiple of `config.patch_size`.
+    """
+
+    mask_threshold: float = 0.0
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        config: SamConfig,
+        *,
+        drop_path: float = 0.0,
+        checkpoint_blocks: bool | tuple[int, int] = False,
+    ) -> None:
+        super().__init__()
+        if config.image_size % config.patch_size or config.image_size <= 0:
+            raise ConfigError(
+                "the input size must be a multiple of the patch size",
+                where="image_size",
+                found=config.image_size,
+                expected=f"a multiple of {config.patch_size}",
+            )
+        self.config = config
+        self.image_encoder = ImageEncoder(
+            config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
+        )
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.register_buffer("pixel_mean", _per_channel(PIXEL_MEAN), persistent=False)
+        self.register_buffer("pixel_std", _per_channel(PIXEL_STD), persistent=False)
+
+    @property
+    def image_size(self) -> int:
+        """S, side of the padded input square in pixels."""
+        return self.config.image_size
+
+    def normalize(self, images: Tensor, input_sizes: Tensor | None = None) -> Tensor:
+        """Bring pixels to zero mean and unit variance; the padding becomes exactly 0.
+
+        Args:
+            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame.
+            input_sizes: (B, 2) int64 (height, width) of each image before padding; `None` when
+                nothing is padding.
+
+        Returns:
+            (B, 3, S, S) float.
+        """
+        pixels = (images - self.pixel_mean) / self.pixel_std
+        if input_sizes is None:
+            return pixels
+        line = torch.arange(images.shape[-1], device=images.device)
+        rows, columns = (line < input_sizes[:, :, None]).unbind(1)
+        inside = rows[:, None, :, None] & columns[:, None, None, :]
+        return pixels.masked_fill(~inside, 0.0)
+
+    def encode_image(self, images: Tensor, input_sizes: Tensor | None = None) -> Tensor:
+        """Encode images once; any number of prompts can be decoded from the result.
+
+        Args:
+            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame.
+            input_sizes: (B, 2) int64 (height, width) of each image before padding; `None` when
+                nothing is padding.
+
+        Returns:
+            (B, D, h, w) float embeddings.
+
+        Raises:
+            ConfigError: if the images do not have the model's input size.
+        """
+        expected = (3, self.image_size, self.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ConfigError(
+                "images do not have the model's input size",
+                found=tuple(images.shape),
+                expected=f"(B, {', '.join(map(str, expected))})",
+                fix="resize and pad the images, or build the model with another image_size",
+            )
+        embeddings: Tensor = self.image_encoder(self.normalize(images, input_sizes))
+        return embeddings
+
+    def decode(
+        self, embeddings: Tensor, prompts: PromptBatch, *, multimask: bool | None
+    ) -> MaskOutput:
+        """Predict the masks of all prompts in one pass.
+
+        Args:
+            embeddings: (B, D, h, w) from `encode_image`.
+            prompts: P prompts over the B images; P may be 0.
+            multimask: `True` for the three masks of an ambiguous prompt (tokens 1 to 3), `False`
+                for the one mask of a clear prompt (token 0), `None` for all four.
+
+        Returns:
+            Logits (P, M, S / 4, S / 4) and predicted IoU (P, M).
+
+        Raises:
+            ConfigError: if the embeddings do not have the model's shape.
+            PromptError: if the fields of the prompts do not fit together.
+        """
+        grid = self.config.grid_size
+        expected = (self.config.embed_dim, grid, grid)
+        if embeddings.ndim != 4 or tuple(embeddings.shape[1:]) != expected:
+            raise ConfigError(
+                "image embeddings do not fit the model",
+                found=tuple(embeddings.shape),
+                expected=f"(B, {', '.join(map(str, expected))})",
+                fix="encode the images with this model, at this input size",
+            )
+        output: MaskOutput = self.mask_decoder(
+            embeddings,
+            self.prompt_encoder(prompts),
+            image_index=prompts.image_index,
+            image_position=self.prompt_encoder.image_position(),
+            multimask=multimask,
+        )
+        return output
+
+    def forward(
+        self,
+        images: Tensor,
+        input_sizes: Tensor | None,
+        prompts: PromptBatch,
+        *,
+        multimask: bool | None,
+    ) -> MaskOutput:
+        """Encode images and decode prompts; see `encode_image` and `decode`."""
+        return self.decode(self.encode_image(images, input_sizes), prompts, multimask=multimask)
+
+
+def _per_channel(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1)

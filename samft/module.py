@@ -1,0 +1,360 @@
+"""`SamModule`: SAM as a LightningModule, trained with simulated prompts and validated honestly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+
+from samft.data.prompted import PromptedBatch
+from samft.errors import ConfigError
+from samft.inference.masks import answer, original_masks
+from samft.inference.overlay import picture
+from samft.inference.prediction import predict_images
+from samft.inference.predictions import ImagePrediction
+from samft.losses import LossTerms, SamLoss, SamLossSettings, targets_at
+from samft.metrics.objects import ObjectScores, mask_scores
+from samft.models.registry import build_sam
+from samft.models.weights import load_weights
+from samft.optim import OptimizerSettings, build_optimizer, build_schedule
+from samft.prompts.rounds import interactive_rounds
+from samft.prompts.selection import select_objects
+from samft.prompts.settings import PromptSettings
+from samft.prompts.simulators import CenterPoint, PromptSimulator, TightBox, build_simulator
+from samft.seeding import generator_for
+from samft.settings import Settings
+from samft.types import MaskOutput, PromptBatch, SamBatch
+
+logger = logging.getLogger(__name__)
+
+Component = Literal["image_encoder", "prompt_encoder", "mask_decoder"]
+PromptKind = Literal["box", "point"]
+
+_VALIDATION: dict[PromptKind, PromptSimulator] = {"box": TightBox(), "point": CenterPoint()}
+
+
+class SamModule(LightningModule):
+    """SAM with its training objective, interactive prompt simulation and validation.
+
+    Takes `samft.types.SamBatch` from a samft datamodule. Validation prompts every object with its
+    tight box and with its centre point and scores the answer at the original resolution; nothing
+    in it is random. The first full validation, before any training, is kept as `zero_shot`.
+
+    Args:
+        arch: Named size: vit_b, vit_l, vit_h, or vit_nano for tests and laptops.
+        weights: Where to start: a named model such as vit_b, a file, a folder, or nothing for
+            random weights.
+        image_size: Side of the square the model sees; default is the size's own (1024, nano 256).
+        freeze: Parts that are not trained; default image_encoder and prompt_encoder.
+        prompts: How prompts are simulated in training.
+        loss: Weights of the objective.
+        optimizer: Learning rate, decay and schedule.
+        loss_stride: The loss compares masks at 1 / loss_stride of the input side: 4 is the
+            decoder's own resolution, 1 the full input.
+        validation_prompts: Prompt types to validate with; default box and point.
+        checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
+        drop_path: Highest drop-path rate of the image encoder.
+        seed: Base of all random prompts.
+
+    Raises:
+        ConfigError: if a setting is out of range or nothing would be trained.
+        CheckpointError: if `weights` does not fit.
+
+    Source: Kirillov et al. 2023, arXiv:2304.02643, section 3 and appendix A.
+    """
+
+    def __init__(
+        self,
+        arch: str = "vit_b",
+        *,
+        weights: str | None = None,
+        image_size: int | None = None,
+        freeze: list[Component] | None = None,
+        prompts: PromptSettings | None = None,
+        loss: SamLossSettings | None = None,
+        optimizer: OptimizerSettings | None = None,
+        loss_stride: int = 4,
+        validation_prompts: list[PromptKind] | None = None,
+        checkpoint_blocks: bool = False,
+        drop_path: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.prompt_settings = _resolve(PromptSettings, prompts)
+        self.loss_settings = _resolve(SamLossSettings, loss)
+        self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
+        self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
+        self.validation_prompts = tuple(validation_prompts or _VALIDATION)
+        self.loss_stride = loss_stride
+        self.seed = seed
+        if loss_stride not in (1, 2, 4):
+            raise ConfigError(
+                "loss_stride must be 1, 2 or 4", where="model.loss_stride", found=loss_stride
+            )
+        self.sam = build_sam(
+            arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
+        )
+        self.base_weights: dict[str, str] = {}
+        if weights is not None:
+            info = load_weights(self.sam, weights)
+            self.base_weights = {"source": str(weights), "sha256": info.sha256}
+        self.zero_shot: dict[str, float] = {}
+        self.history: list[dict[str, float]] = []
+        self.simulator = build_simulator(self.prompt_settings)
+        self.loss = SamLoss(self.loss_settings)
+        self.scores = torch.nn.ModuleDict(
+            {kind: ObjectScores() for kind in self.validation_prompts}
+        )
+        self._freeze()
+        # Plain data only, so that checkpoints load with weights_only=True; and without `weights`:
+        # the checkpoint holds them, the file they came from need not exist where it is loaded.
+        self.save_hyperparameters(
+            {
+                "arch": arch,
+                "image_size": self.sam.image_size,
+                "freeze": list(self.frozen),
+                "prompts": self.prompt_settings.to_dict(),
+                "loss": self.loss_settings.to_dict(),
+                "optimizer": self.optimizer_settings.to_dict(),
+                "loss_stride": loss_stride,
+                "validation_prompts": list(self.validation_prompts),
+                "checkpoint_blocks": checkpoint_blocks,
+                "drop_path": drop_path,
+                "seed": seed,
+            }
+        )
+
+    @property
+    def image_size(self) -> int:
+        """S, the side of the square the model sees; datamodules ask for it."""
+        return self.sam.image_size
+
+    def forward(
+        self, images: Tensor, input_sizes: Tensor, prompts: PromptBatch, *, multimask: bool = True
+    ) -> MaskOutput:
+        """Encode (B, 3, S, S) images of 0..255 and answer P prompts; see `Sam.forward`."""
+        output: MaskOutput = self.sam(images, input_sizes, prompts, multimask=multimask)
+        return output
+
+    def encode(self, batch: SamBatch | PromptedBatch) -> Tensor:
+        """Return the image embeddings (B, D, h, w); without a graph when the encoder is frozen."""
+        wanted = torch.is_grad_enabled() and "image_encoder" not in self.frozen
+        with torch.set_grad_enabled(wanted):
+            return self.sam.encode_image(batch.images, batch.input_sizes)
+
+    def training_loss(self, batch: SamBatch, *, step: int, progress: float = 0.0) -> LossTerms:
+        """Return the objective of one batch, averaged over prompt rounds.
+
+        Does not log and does not need a trainer, so that it can serve as a part of another module.
+
+        Args:
+            batch: B images with P objects; P may be 0.
+            step: Number of the step; prompts are a pure function of it and the seed.
+            progress: Share of the training done, 0 to 1, for terms that fade out.
+        """
+        if batch.images.shape[-1] != self.image_size:
+            raise ConfigError(
+                "images and model differ in size",
+                where="data.image_size",
+                found=batch.images.shape[-1],
+                expected=self.image_size,
+                fix="leave data.image_size unset, or set it to the model's",
+            )
+        generator = generator_for(self.seed, step, self._rank(), device=batch.images.device)
+        settings = self.prompt_settings
+        rows = select_objects(
+            batch,
+            max_per_image=settings.max_objects_per_image,
+            max_area_fraction=settings.max_area_fraction,
+            generator=generator,
+        )
+        embeddings = self.encode(batch)
+        batch = batch.select(rows)
+        masks, ignored = batch.masks(), batch.ignored()
+        side = self.image_size // self.loss_stride
+        targets = targets_at(masks, (side, side))
+        valid = targets_at(ignored, (side, side)) < 0.5 if bool(ignored.any()) else None
+
+        def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
+            return self.sam.decode(embeddings, prompts, multimask=multimask)
+
+        rounds = interactive_rounds(
+            decode,
+            masks,
+            batch.image_index,
+            settings,
+            simulator=self.simulator,
+            generator=generator,
+            ignored=ignored,
+        )
+        terms = [
+            self.loss(_resized(item.output, side), targets, valid=valid, progress=progress)
+            for item in rounds
+        ]
+        return LossTerms.mean(terms)
+
+    def training_step(self, batch: SamBatch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch and log its parts."""
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        progress = min(1.0, self.global_step / steps)
+        step = self.trainer.fit_loop.total_batch_idx
+        terms = self.training_loss(batch, step=step, progress=progress)
+        size = max(1, len(batch.sample_ids))
+        self.log("train/loss", terms.total, prog_bar=True, batch_size=size)
+        for name in ("focal", "dice", "iou"):
+            self.log(f"train/{name}", getattr(terms, name), batch_size=size)
+        return terms.total
+
+    def validation_step(self, batch: SamBatch, batch_idx: int) -> None:
+        """Score the batch's objects for each prompt type, at the original resolution."""
+        self._score(batch)
+
+    def test_step(self, batch: SamBatch, batch_idx: int) -> None:
+        """Score the batch's objects, as in validation."""
+        self._score(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores; keep those of a full pass before training as `zero_shot`."""
+        values = self._collect("val")
+        plain = {name: float(value) for name, value in values.items()}
+        if self.trainer.sanity_checking:
+            # The default sanity check sees two batches: no basis for a comparison.
+            if self.trainer.num_sanity_val_steps == float("inf"):
+                self.zero_shot = plain
+            return
+        self.history.append({"epoch": self.current_epoch, **plain})
+        self.log_dict(values, prog_bar=True)
+        self.log_dict(
+            {name.replace("val/", "zero_shot/"): value for name, value in self.zero_shot.items()}
+        )
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test split."""
+        self.log_dict(self._collect("test"))
+
+    def predict_step(
+        self, batch: SamBatch | PromptedBatch, batch_idx: int
+    ) -> list[ImagePrediction]:
+        """Segment what the batch's prompts ask for, or else what its truth's boxes ask for."""
+        embeddings = self.encode(batch)
+        if isinstance(batch, PromptedBatch):
+            return predict_images(
+                self.sam,
+                embeddings,
+                batch.prompts,
+                frames=batch.frames,
+                sample_ids=batch.sample_ids,
+                prompt_ids=batch.prompt_ids,
+                images=batch.originals,
+            )
+        assert batch.samples is not None  # prediction loaders keep the samples
+        return predict_images(
+            self.sam,
+            embeddings,
+            self._simulate(self.validation_prompts[0], batch),
+            frames=batch.frames,
+            sample_ids=batch.sample_ids,
+            classes=batch.object_class.tolist(),
+            images=[picture(sample.image) for sample in batch.samples],
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up, see `OptimizerSettings`."""
+        optimizer = build_optimizer(self.sam, self.optimizer_settings)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build_schedule(optimizer, self.optimizer_settings, total_steps=steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add where the weights came from and what they scored before training."""
+        checkpoint["samft"] = {
+            "base_weights": self.base_weights,
+            "zero_shot": self.zero_shot,
+            "history": self.history,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what `on_save_checkpoint` added."""
+        extra = checkpoint.get("samft", {})
+        self.base_weights = dict(extra.get("base_weights", {}))
+        self.zero_shot = dict(extra.get("zero_shot", {}))
+        self.history = list(extra.get("history", []))
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.sam.get_submodule(name).eval()
+        return self
+
+    def _freeze(self) -> None:
+        for name in self.frozen:
+            self.sam.get_submodule(name).requires_grad_(requires_grad=False)
+        if not any(parameter.requires_grad for parameter in self.sam.parameters()):
+            raise ConfigError(
+                "nothing would be trained: every part of the model is frozen",
+                where="model.freeze",
+                found=", ".join(self.frozen),
+                fix="leave out one part, such as mask_decoder",
+            )
+
+    def _rank(self) -> int:
+        return int(self.global_rank) if self._trainer is not None else 0
+
+    def _simulate(self, kind: PromptKind, batch: SamBatch) -> PromptBatch:
+        generator = generator_for(self.seed, device=batch.images.device)
+        return _VALIDATION[kind](batch.masks(), batch.image_index, generator=generator)
+
+    def _score(self, batch: SamBatch) -> None:
+        assert batch.samples is not None  # evaluation loaders keep the samples
+        embeddings = self.encode(batch)
+        for kind in self.validation_prompts:
+            output = answer(self.sam, embeddings, self._simulate(kind, batch))
+            for chunk in original_masks(output, batch.image_index, batch.frames):
+                sample = batch.samples[chunk.image]
+                first = int(torch.searchsorted(batch.image_index, chunk.image))
+                rows = chunk.rows.cpu() - first
+                truth, ignored = sample.masks(rows), sample.ignored(rows)
+                iou, dice = mask_scores(
+                    chunk.masks, truth.to(self.device), valid=~ignored.to(self.device)
+                )
+                self.scores[kind].update(iou, dice)
+
+    def _collect(self, stage: str) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        for kind, metric in self.scores.items():
+            for name, value in metric.compute().items():
+                values[f"{stage}/{name}_{kind}"] = value
+            metric.reset()
+        ious = [value for name, value in values.items() if "/iou_" in name]
+        values[f"{stage}/iou"] = torch.stack(ious).mean()
+        return values
+
+
+_AnySettings = TypeVar("_AnySettings", bound=Settings)
+
+
+def _resolve(
+    kind: type[_AnySettings], given: _AnySettings | Mapping[str, Any] | None
+) -> _AnySettings:
+    """Accept settings as an object (command line), as plain data (a checkpoint) or left out."""
+    settings = given if isinstance(given, kind) else kind.from_dict(dict(given or {}))
+    settings.validate()
+    return settings
+
+
+def _resized(output: MaskOutput, side: int) -> MaskOutput:
+    """Bring logits to the resolution of the loss."""
+    if output.logits.shape[-1] == side:
+        return output
+    logits = F.interpolate(output.logits, size=(side, side), mode="bilinear", align_corners=False)
+    return MaskOutput(logits=logits, iou=output.iou)

@@ -1,0 +1,92 @@
+"""The base of the settings dataclasses: plain data that a YAML file can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+
+from samft.errors import ConfigError, did_you_mean
+
+
+class Settings:
+    """Gives a frozen dataclass of bool, int, float and Literal fields its checks and dict form.
+
+    Subclasses name their `section` and override `_check_ranges`.
+    """
+
+    __slots__ = ()
+    section: ClassVar[str] = ""
+    """Where the settings stand in a config file; error messages name the key with it."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # Any: as read from YAML, checked here
+        """Build the settings from plain data, with defaults for what is left out.
+
+        Raises:
+            ConfigError: if a key is unknown or a value is of the wrong type or out of range.
+        """
+        allowed = [item.name for item in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
+        for name in values:
+            if name not in allowed:
+                raise ConfigError(
+                    f"unknown setting {name!r}",
+                    where=f"{cls.section}.{name}",
+                    fix=did_you_mean(str(name), allowed),
+                )
+        settings = cls(**values)
+        settings.validate()
+        return settings
+
+    def to_dict(self) -> dict[str, bool | int | float | str]:
+        """Return the settings as plain data, such that `from_dict` gives them back."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+
+    def validate(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: naming the first setting of the wrong type or out of range.
+        """
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is not ClassVar:
+                self._check_type(name, hint)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        """Raise if a number is out of range; types are right by then."""
+        raise NotImplementedError
+
+    def _check_type(self, name: str, hint: Any) -> None:  # Any: a type or a Literal[...] form
+        value = getattr(self, name)
+        if get_origin(hint) is Literal:
+            if value not in get_args(hint):
+                raise ConfigError(
+                    f"{name} is not one of its choices",
+                    where=f"{self.section}.{name}",
+                    found=repr(value),
+                    fix=did_you_mean(str(value), get_args(hint)),
+                )
+            return
+        # bool is an int for Python, and an int is a fine float; for a user only the latter is true.
+        fits = (int, float) if hint is float else hint
+        if not isinstance(value, fits) or isinstance(value, bool) != (hint is bool):
+            raise ConfigError(
+                f"{name} is of the wrong type",
+                where=f"{self.section}.{name}",
+                found=f"{value!r} ({type(value).__name__})",
+                expected=hint.__name__,
+            )
+
+    def _require(self, name: str, *, low: float, high: float = math.inf) -> None:
+        """Raise unless low <= value <= high and the value is finite."""
+        value = getattr(self, name)
+        if not (low <= value <= high and math.isfinite(value)):
+            limits = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+            raise ConfigError(
+                f"{name} is out of range",
+                where=f"{self.section}.{name}",
+                found=value,
+                expected=limits,
+            )
