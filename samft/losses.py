@@ -68,9 +68,11 @@ def focal_loss(
     (the SAM paper gives none).
     """
     logits, targets = _precise(logits), _precise(targets)
-    probs = logits.sigmoid()
-    on_object = alpha * (1 - probs) ** gamma * F.softplus(-logits)
-    on_background = (1 - alpha) * probs**gamma * F.softplus(logits)
+    # -log p and -log(1 - p). Powers of p are taken as exponentials of these: unlike p**gamma they
+    # have a finite gradient for every gamma, also where p is 0 or 1 in floating point.
+    miss, alarm = F.softplus(-logits), F.softplus(logits)
+    on_object = alpha * torch.exp(-gamma * alarm) * miss
+    on_background = (1 - alpha) * torch.exp(-gamma * miss) * alarm
     return _mean(targets * on_object + (1 - targets) * on_background, valid)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samft.data.prompted import PromptedBatch
-from samft.errors import ConfigError
+from samft.errors import ConfigError, did_you_mean
 from samft.inference.masks import answer, original_masks
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
@@ -91,6 +91,8 @@ class SamModule(LightningModule):
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
         self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
         self.validation_prompts = tuple(validation_prompts or _VALIDATION)
+        _check_names(self.frozen, get_args(Component), "freeze", "part")
+        _check_names(self.validation_prompts, _VALIDATION, "validation_prompts", "prompt type")
         self.loss_stride = loss_stride
         self.seed = seed
         if loss_stride not in (1, 2, 4):
@@ -179,7 +181,7 @@ class SamModule(LightningModule):
         masks, ignored = batch.masks(), batch.ignored()
         side = self.image_size // self.loss_stride
         targets = targets_at(masks, (side, side))
-        valid = targets_at(ignored, (side, side)) < 0.5 if bool(ignored.any()) else None
+        valid = targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None
 
         def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
             return self.sam.decode(embeddings, prompts, multimask=multimask)
@@ -350,6 +352,16 @@ def _resolve(
     settings = given if isinstance(given, kind) else kind.from_dict(dict(given or {}))
     settings.validate()
     return settings
+
+
+def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:
+    for name in names:
+        if name not in allowed:
+            raise ConfigError(
+                f"no {kind} is called {name!r}",
+                where=f"model.{setting}",
+                fix=did_you_mean(name, allowed),
+            )
 
 
 def _resized(output: MaskOutput, side: int) -> MaskOutput:

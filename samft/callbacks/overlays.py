@@ -16,6 +16,7 @@ from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side
 from samft.inference.predictions import ImagePrediction, decode_rle
 from samft.inference.writers import write_atomically
 from samft.module import SamModule
+from samft.prompts.selection import object_areas
 from samft.types import SamBatch
 
 
@@ -113,14 +114,13 @@ class Overlays(Callback):
         return trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _largest(self, batch: SamBatch) -> SamBatch:
-        areas = batch.masks().flatten(1).sum(dim=1)
-        order = areas.argsort(descending=True)
+        order = object_areas(batch).argsort(descending=True)
         kept = [
             row
             for image in range(len(batch.sample_ids))
             for row in order[batch.image_index[order] == image][: self.objects].tolist()
         ]
-        return batch.select(torch.tensor(sorted(kept), device=areas.device, dtype=torch.int64))
+        return batch.select(torch.tensor(sorted(kept), device=order.device, dtype=torch.int64))
 
     def _rows(self, index: int) -> list[NDArray[np.uint8]]:
         batch, now = self._truth[index], self._now[index]

@@ -1,1 +1,1 @@
-"""samft."""
+"""Metrics, one file per family."""

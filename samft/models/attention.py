@@ -12,12 +12,15 @@ Source: Li et al. 2022, "MViTv2", arXiv:2112.01526, section 4.1; used in every b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from samft.models.matmul import product
 
 Variant = Literal["auto", "eager", "sdpa", "chunked"]
 
@@ -107,56 +110,79 @@ class _ChunkedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor
     ) -> Tensor:
-        inputs = [part.flatten(0, 1) for part in (q, k, v, terms_h, terms_w)]
-        ctx.save_for_backward(*inputs)
-        ctx.lead = q.shape[:2]
-        q, k, v, terms_h, terms_w = inputs
-        out = torch.empty_like(v)
-        for groups, rows in _chunks(*q.shape[:2]):
-            probabilities = _probabilities(
-                q[groups, rows], k[groups], terms_h[groups, rows], terms_w[groups, rows]
-            )
-            out[groups, rows] = probabilities @ v[groups]
-        return out.unflatten(0, ctx.lead)
+        ctx.save_for_backward(q, k, v, terms_h, terms_w)
+        out = _token_major(q)
+        for block in _blocks(q):
+            keys, values = k[block].contiguous(), v[block].contiguous()
+            for rows in _rows(q):
+                piece = (*block, rows)
+                probabilities = _probabilities(q[piece], keys, terms_h[piece], terms_w[piece])
+                out[piece] = product(probabilities, values.mT)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         q, k, v, terms_h, terms_w = ctx.saved_tensors
-        grad = grad.flatten(0, 1)
-        scale = q.shape[-1] ** -0.5
-        grads = [torch.zeros_like(part) for part in (q, k, v, terms_h, terms_w)]
-        grad_q, grad_k, grad_v, grad_h, grad_w = grads
-        for groups, rows in _chunks(*q.shape[:2]):
-            probabilities = _probabilities(
-                q[groups, rows], k[groups], terms_h[groups, rows], terms_w[groups, rows]
-            )
-            grad_v[groups] += probabilities.mT @ grad[groups, rows]
-            grad_logits = grad[groups, rows] @ v[groups].mT
-            inner = torch.einsum("gtk,gtk->gt", grad_logits, probabilities)
-            grad_logits.sub_(inner[..., None]).mul_(probabilities)
-            grad_q[groups, rows] = (grad_logits @ k[groups]).mul_(scale)
-            grad_k[groups] += (grad_logits.mT @ q[groups, rows]).mul_(scale)
-            by_grid = grad_logits.unflatten(-1, (terms_h.shape[-1], terms_w.shape[-1]))
-            grad_h[groups, rows] = by_grid.sum(-1)
-            grad_w[groups, rows] = by_grid.sum(-2)
-        return tuple(part.unflatten(0, ctx.lead) for part in grads)
+        grad_q, grad_k, grad_v = _token_major(q), _token_major(k), _token_major(v)
+        grad_h, grad_w = torch.empty_like(terms_h), torch.empty_like(terms_w)
+        for block in _blocks(q):
+            keys, values = k[block].contiguous(), v[block].contiguous()
+            grad_keys, grad_values = torch.zeros_like(keys.mT), torch.zeros_like(values.mT)
+            for rows in _rows(q):
+                piece = (*block, rows)
+                queries, grad_out = q[piece], grad[piece]
+                probabilities = _probabilities(queries, keys, terms_h[piece], terms_w[piece])
+                grad_values += product(grad_out.mT, probabilities.mT)
+                grad_logits = product(grad_out, values)
+                inner = (grad_logits * probabilities).sum(-1, keepdim=True)
+                grad_logits.sub_(inner).mul_(probabilities)
+                by_grid = _by_grid(grad_logits, terms_h, terms_w)
+                grad_h[piece] = by_grid.sum(-1)
+                grad_w[piece] = by_grid.sum(-2)
+                grad_logits.mul_(_scale(q))
+                grad_q[piece] = product(grad_logits, keys.mT)
+                grad_keys += product(queries.mT, grad_logits.mT)
+            grad_k[block], grad_v[block] = grad_keys.mT, grad_values.mT
+        return grad_q, grad_k, grad_v, grad_h, grad_w
+
+
+def _scale(q: Tensor) -> float:
+    return float(q.shape[-1] ** -0.5)
+
+
+def _token_major(like: Tensor) -> Tensor:
+    """Return an empty (G, heads, T, d) in which all heads of a token lie together in memory."""
+    groups, heads, tokens, dim = like.shape
+    return like.new_empty(groups, tokens, heads, dim).transpose(1, 2)
+
+
+def _by_grid(logits: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
+    return logits.view(*logits.shape[:-1], terms_h.shape[-1], terms_w.shape[-1])
 
 
 def _probabilities(q: Tensor, k: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
-    logits = (q * q.shape[-1] ** -0.5) @ k.mT
-    by_grid = logits.unflatten(-1, (terms_h.shape[-1], terms_w.shape[-1]))
+    logits = product(q * _scale(q), k)
+    by_grid = _by_grid(logits, terms_h, terms_w)
     by_grid += terms_h[..., :, None]
     by_grid += terms_w[..., None, :]
-    return torch.softmax(logits, dim=-1)
+    return torch.softmax(logits, dim=-1, out=logits)
 
 
-def _chunks(groups: int, tokens: int) -> list[tuple[slice, slice]]:
-    """Cut (groups, tokens) into pieces whose logits fill about `_CHUNK_ELEMENTS`."""
-    num_groups = max(1, _CHUNK_ELEMENTS // (tokens * tokens))
-    num_rows = max(1, min(tokens, _CHUNK_ELEMENTS // tokens))
-    return [
-        (slice(group, group + num_groups), slice(row, row + num_rows))
-        for group in range(0, groups, num_groups)
-        for row in range(0, tokens, num_rows)
-    ]
+def _blocks(q: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Cut (G, heads) into blocks whose logits fill about `_CHUNK_ELEMENTS`, one head at least."""
+    groups, heads, tokens, _ = q.shape
+    budget = _CHUNK_ELEMENTS // (tokens * tokens)
+    num_heads = max(1, min(heads, budget))
+    num_groups = max(1, budget // heads)
+    for group in range(0, groups, num_groups):
+        for head in range(0, heads, num_heads):
+            yield slice(group, group + num_groups), slice(head, head + num_heads)
+
+
+def _rows(q: Tensor) -> Iterator[slice]:
+    """Cut the T queries so that the logits of one head fill at most about `_CHUNK_ELEMENTS`."""
+    tokens = q.shape[2]
+    num_rows = max(1, _CHUNK_ELEMENTS // tokens)
+    for row in range(0, tokens, num_rows):
+        yield slice(row, row + num_rows)

@@ -8,6 +8,8 @@ Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Li et al. 2022 (ViTD
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ from samft.models.matmul import Linear, linear
 
 _NORM_EPS = 1e-6
 _MLP_RATIO = 4
+_MLP_ROWS = 16
 
 
 class ImageEncoder(nn.Module):
@@ -131,8 +134,25 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, h, w, C) for `x` (B, h, w, C)."""
+        if x.is_cpu and not torch.is_grad_enabled():
+            x = _add_by_rows(x, lambda rows: self.attn(self.norm1(rows)), self.attn.window_size)
+            return _add_by_rows(x, lambda rows: self.mlp(self.norm2(rows)), _MLP_ROWS)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+def _add_by_rows(x: Tensor, branch: Callable[[Tensor], Tensor], num_rows: int) -> Tensor:
+    """Return `x + branch(x)`, computed for `num_rows` rows of tokens of an image at a time.
+
+    Small pieces stay in the processor's cache and reuse the same memory; a fresh large tensor
+    costs the operating system more time than its arithmetic.
+    """
+    out = torch.empty_like(x)
+    for image, target in zip(x, out, strict=True):
+        pieces = image.split(num_rows or image.shape[0])
+        for piece, place in zip(pieces, target.split(num_rows or image.shape[0]), strict=True):
+            torch.add(piece, branch(piece[None])[0], out=place)
+    return out
 
 
 class Mlp(nn.Module):

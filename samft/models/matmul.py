@@ -44,8 +44,18 @@ def onednn_product(
     a: Tensor, b: Tensor, bias: Tensor | None = None, *, activation: str = "none"
 ) -> Tensor:
     """Return `activation(a @ b.T + bias)` for float32 `a` (M, K) and `b` (N, K); no derivative."""
-    result: Tensor = _operator()(a, b, bias, activation, [], "none")
+    # oneDNN packs `b` first, and does so a thousand times slower when there are gaps in it.
+    packed = b if b.is_contiguous() or b.mT.is_contiguous() else b.contiguous()
+    result: Tensor = _operator()(a, packed, bias, activation, [], "none")
     return result
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Return `a @ b.mT` for `a` (..., M, K) and `b` (..., N, K); no derivative."""
+    if a.shape[:-2].numel() != 1 or not uses_onednn(a, b):
+        return a @ b.mT
+    flat = onednn_product(a.reshape(a.shape[-2:]), b.reshape(b.shape[-2:]))
+    return flat.view(*a.shape[:-1], b.shape[-2])
 
 
 class _OneDnnLinear(torch.autograd.Function):

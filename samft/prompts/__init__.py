@@ -1,1 +1,1 @@
-"""samft."""
+"""Prompt simulators: masks in, prompts out."""

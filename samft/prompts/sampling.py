@@ -103,8 +103,9 @@ def innermost(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _count_rows(masks: Tensor) -> Tensor:
-    # torch sums bool by way of a full-size int64 copy: a few objects at a time bound it.
-    return torch.cat([chunk.sum(dim=2) for chunk in torch.split(masks, _OBJECTS_AT_ONCE)])
+    # torch sums bool by way of a full-size integer copy; int32 and a few objects at once bound it.
+    chunks = torch.split(masks, _OBJECTS_AT_ONCE)
+    return torch.cat([chunk.sum(dim=2, dtype=torch.int32) for chunk in chunks])
 
 
 def _first_above(cumulative: Tensor, rank: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+"""From records to samples, one at a time, wherever a loader's worker happens to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch.utils.data import Dataset
+
+from samft.data.objects import drop_small
+from samft.data.records import Record
+from samft.data.tally import Tally
+from samft.data.transforms import Transform
+from samft.types import Sample
+
+
+class SampleKey(NamedTuple):
+    """What a sampler asks for: which sample, and the seed of everything random about it."""
+
+    index: int
+    seed: int
+
+
+class SampleDataset(Dataset[Sample]):
+    """Reads, cleans and augments samples.
+
+    The same key gives the same sample in any process and at any time.
+
+    Args:
+        records: What there is.
+        read: Turns a record into a sample.
+        transform: Augmentation, or `None`.
+        min_area: Objects of fewer pixels, as read from the file, become background.
+        tally: Counts what is dropped, or `None`.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        read: Callable[[Record], Sample],
+        *,
+        transform: Transform | None = None,
+        min_area: int = 1,
+        tally: Tally | None = None,
+    ) -> None:
+        self.records = records
+        self.read = read
+        self.transform = transform
+        self.min_area = min_area
+        self.tally = tally
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Return the sample; a bare index means no augmentation seed of its own (0)."""
+        index, seed = key if isinstance(key, SampleKey) else (key, 0)
+        sample, dropped = drop_small(self.read(self.records[index]), self.min_area)
+        if self.tally is not None:
+            self.tally.add(small=dropped, images=1)
+        return sample if self.transform is None else self.transform(sample, seed)

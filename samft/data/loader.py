@@ -1,0 +1,167 @@
+"""A loader whose order and randomness are pure functions of (seed, epoch), and which can resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from samft.data.dataset import SampleKey
+from samft.errors import ConfigError
+from samft.seeding import derive_seed, generator_for
+
+Batch = TypeVar("Batch")
+
+_ORDER, _SAMPLE = 0, 1  # two independent streams of seeds
+_SAME_RUN = {
+    "seed": "data.seed",
+    "batch_size": "data.batch_size",
+    "world_size": "the number of devices",
+    "samples": "the number of training samples",
+}
+
+
+class ResumableSampler(DistributedSampler[SampleKey]):
+    """Yields a `SampleKey` per sample of this process's part of the data.
+
+    It is a `DistributedSampler` so that Lightning leaves it alone instead of wrapping it.
+
+    Args:
+        size: Number of samples.
+        seed: Base seed of order and augmentation.
+        shuffle: Draw a new order every epoch.
+        rank: This process, from 0.
+        world_size: Number of processes.
+        pad: Give every process equally many samples by repeating the first few (training). Without,
+            every sample goes to exactly one process (evaluation).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        pad: bool = True,
+    ) -> None:
+        # The base class is not initialised: it wants a data set and a process group.
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.num_replicas = world_size
+        self.drop_last = False
+        self.pad = pad
+        self.epoch = 0
+        self.skip = 0
+
+    def __len__(self) -> int:
+        """Return the samples of this process in a whole epoch, whether or not some are skipped."""
+        extra = self.num_replicas - 1 if self.pad else self.num_replicas - 1 - self.rank
+        return (self.size + extra) // self.num_replicas
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        order = torch.arange(self.size)
+        if self.shuffle:
+            generator = generator_for(_ORDER, self.seed, self.epoch)
+            order = torch.randperm(self.size, generator=generator)
+        positions = torch.arange(self.skip, len(self)) * self.num_replicas + self.rank
+        for index in order[positions % self.size].tolist():
+            yield SampleKey(index, derive_seed(_SAMPLE, self.seed, self.epoch, index))
+
+
+class ResumableLoader(DataLoader[Batch], Generic[Batch]):
+    """A `DataLoader` that knows how far it got and can go on from there.
+
+    Lightning saves and restores it with every checkpoint. `len()` is that of a whole epoch.
+
+    Args:
+        dataset: Takes a `SampleKey` and gives a sample.
+        sampler: Order and seeds.
+        batch_size: Samples per batch.
+        num_workers: Worker processes; 0 loads in this one.
+        collate_fn: Makes a batch of samples.
+        after_pass: Called when the last batch of a pass is ready, or `None`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],  # Any: the type of sample does not matter here
+        sampler: ResumableSampler | Sized,
+        *,
+        batch_size: int,
+        num_workers: int,
+        collate_fn: Callable[[list[Any]], Batch],  # Any: as above
+        after_pass: Callable[[], None] | None = None,
+    ) -> None:
+        # Lightning's `overfit_batches` builds the loader again with a sampler of its own.
+        order = (
+            sampler
+            if isinstance(sampler, ResumableSampler)
+            else ResumableSampler(len(sampler), seed=0, shuffle=False)
+        )
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            sampler=order,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            persistent_workers=num_workers > 0,
+        )
+        self.order = order
+        self.after_pass = after_pass
+        self._given = 0
+        self._resume: dict[str, int] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch says its own iterator
+        self._given = self._position()
+        self.order.skip = self._given * (self.batch_size or 1)
+        for batch in super().__iter__():
+            self._given += 1
+            # Not after the loop: Lightning never asks for more than `len()` batches.
+            if self._given == len(self) and self.after_pass is not None:
+                self.after_pass()
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where in which epoch the loader is, and what that position depends on."""
+        position = {"epoch": self.order.epoch, "batches": self._given, "length": len(self)}
+        return position | self._identity()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from a position in the next pass over the same epoch.
+
+        Raises:
+            ConfigError: if the middle of an epoch is to be continued with other settings, which
+                would train some samples twice and others not at all.
+        """
+        now = self._identity()
+        changed = [name for name in now if state_dict[name] != now[name]]
+        if changed and 0 < state_dict["batches"] < state_dict["length"]:
+            name = changed[0]
+            raise ConfigError(
+                "the run stopped in the middle of an epoch and cannot go on with other settings",
+                where=_SAME_RUN[name],
+                found=now[name],
+                expected=state_dict[name],
+                fix="use the old setting, or start a new run from the weights (model.init_from)",
+            )
+        self._resume = dict(state_dict)
+
+    def _position(self) -> int:
+        resume, self._resume = self._resume, None
+        if resume is None or resume["epoch"] != self.order.epoch:
+            return 0
+        return min(resume["batches"], len(self))
+
+    def _identity(self) -> dict[str, int]:
+        return {
+            "seed": self.order.seed,
+            "batch_size": self.batch_size or 1,
+            "world_size": self.order.num_replicas,
+            "samples": self.order.size,
+        }

@@ -1,0 +1,73 @@
+"""NIfTI volumes (.nii, .nii.gz) through nibabel."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samft._deps import require
+from samft.data.readers.limits import check_declared_size, reading, stored_size, unreadable
+from samft.data.readers.volume import Volume, VolumeGeometry, geometry_for
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+"""File name endings, lower case."""
+_EXPECTED = "a NIfTI volume with 2 or 3 axes and optional channels"
+
+
+def probe_nifti(path: Path) -> VolumeGeometry:
+    """Return size and position from the header, after checking that the data can be complete.
+
+    Raises:
+        DatasetError: if the file is damaged, lies about its size, or is larger than allowed.
+        DependencyError: if nibabel is not installed.
+    """
+    with reading(path, _EXPECTED):
+        image, geometry = _open(path)
+        needed = int(image.dataobj.offset) + math.prod(image.shape) * image.dataobj.dtype.itemsize
+        found = stored_size(path)
+        if found < needed % 2**32:
+            raise unreadable(path, f"{found} bytes of data", f"{needed} bytes by its header")
+        return geometry
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read a volume into canonical orientation; a fourth axis is channels.
+
+    Raises:
+        DatasetError: if the file is damaged, lies about its size, or is larger than allowed.
+        DependencyError: if nibabel is not installed.
+    """
+    with reading(path, _EXPECTED):
+        image, geometry = _open(path)
+        data = np.asanyarray(image.dataobj)
+        if data.dtype == np.float64:
+            data = data.astype(np.float32)
+        native = data.reshape(*geometry.native_shape, geometry.channels)
+        array = np.ascontiguousarray(geometry.to_canonical(native))
+        return Volume(array=array, geometry=geometry)
+
+
+def _open(path: Path) -> tuple[Any, VolumeGeometry]:  # Any: nibabel's types are partial
+    nibabel = require("nibabel", extra="medical", purpose="read NIfTI files")
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Image):
+        raise unreadable(path, type(image).__name__, _EXPECTED)
+    if image.get_data_dtype().fields is not None or image.get_data_dtype().kind not in "iuf":
+        raise unreadable(path, f"values of type {image.get_data_dtype()}", "one number per voxel")
+    shape = tuple(int(size) for size in image.shape)
+    check_declared_size(path, shape, image.get_data_dtype().itemsize)
+    if len(shape) < 2 or len(shape) > 4:
+        raise unreadable(path, f"{len(shape)} axes {shape}", _EXPECTED)
+    rows, columns, slices, channels = (*shape, *(1,) * (4 - len(shape)))
+    geometry = geometry_for(
+        path, shape=(rows, columns, slices), affine=_affine(image), channels=channels
+    )
+    return image, geometry
+
+
+def _affine(image: Any) -> NDArray[np.float64]:  # Any: nibabel's types are partial
+    return np.asarray(image.affine, dtype=np.float64)

@@ -1,0 +1,110 @@
+"""TIFF through tifffile: one 2-D image, grey or with channels, 8 to 32 bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from samft._deps import require
+from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.errors import DatasetError
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+_EXPECTED = "a TIFF with one 2-D image"
+# tifffile decodes these by itself: none, deflate (two codes), PackBits, LZMA.
+_BUILT_IN_COMPRESSIONS = frozenset({1, 8, 32946, 32773, 34925})
+_MAX_CHANNELS = 16
+
+
+def probe_tiff(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the header, after checking that all pixel data is there.
+
+    Raises:
+        DatasetError: if the file is damaged, a stack, or larger than allowed.
+    """
+    with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
+        series = _checked_series(path, file)
+        return int(series.sizes["height"]), int(series.sizes["width"])
+
+
+def read_tiff(path: Path, *, keep_codes: bool = False) -> NDArray[Any]:
+    """Read the first image of a TIFF; an alpha channel is dropped.
+
+    Args:
+        path: The file.
+        keep_codes: Return the stored numbers (masks) instead of what they look like (pictures):
+            palettes are not applied and "white is zero" is not inverted.
+
+    Returns:
+        (H, W) or (H, W, C) in the file's own dtype.
+
+    Raises:
+        DatasetError: if the file is damaged, a stack, or larger than allowed.
+        DependencyError: if its compression needs the package imagecodecs.
+    """
+    with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
+        series = _checked_series(path, file)
+        page = series.keyframe
+        if int(page.compression) not in _BUILT_IN_COMPRESSIONS:
+            require(
+                "imagecodecs",
+                extra="microscopy",
+                purpose=f"read TIFF files compressed with {page.compression.name}",
+            )
+        array = np.asarray(series.asarray())
+        if series.axes[0] in "CS":
+            array = np.moveaxis(array, 0, -1)
+        if page.extrasamples and array.ndim == 3:
+            array = array[..., : -len(page.extrasamples)]
+        if array.ndim == 3 and array.shape[-1] == 1:
+            array = array[..., 0]
+        return array if keep_codes else _as_seen(array, page)
+
+
+def _checked_series(path: Path, file: tifffile.TiffFile) -> Any:  # Any: tifffile has no types
+    if not file.series:
+        raise unreadable(path, "no image in it", _EXPECTED)
+    series = file.series[0]
+    if len(series.shape) > 2 and "S" not in series.axes and series.axes[0] != "C":
+        planes = " x ".join(f"{size} {name}" for name, size in series.sizes.items())
+        raise DatasetError(
+            "the TIFF is a stack",
+            where=path,
+            found=planes,
+            expected="one 2-D image, grey or RGB",
+            fix="save its planes as single files, or leave the file out with a narrower pattern",
+        )
+    if len(series.shape) not in (2, 3) or min(_channels(series), _MAX_CHANNELS) != _channels(
+        series
+    ):
+        raise unreadable(path, f"axes {series.axes} of size {series.shape}", _EXPECTED)
+    check_declared_size(path, series.shape, series.dtype.itemsize)
+    _check_complete(path, series)
+    return series
+
+
+def _channels(series: Any) -> int:  # Any: tifffile has no types
+    height, width = series.sizes["height"], series.sizes["width"]
+    return int(np.prod(series.shape)) // max(height * width, 1)
+
+
+def _check_complete(path: Path, series: Any) -> None:  # Any: tifffile has no types
+    # tifffile fills missing strips with zeros; a half-copied file must not train as a black image.
+    size = path.stat().st_size
+    for page in series.pages:
+        offsets, counts = page.dataoffsets, page.databytecounts
+        end = max((o + c for o, c in zip(offsets, counts, strict=False)), default=0)
+        if not offsets or end > size:
+            raise unreadable(path, f"{size} bytes, its index points to byte {end}", _EXPECTED)
+
+
+def _as_seen(array: NDArray[Any], page: Any) -> NDArray[Any]:  # Any: tifffile has no types
+    if page.colormap is not None and array.ndim == 2:
+        return np.asarray((np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)[array])
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+        return np.asarray(np.iinfo(array.dtype).max - array)
+    return array
