@@ -216,7 +216,7 @@ def table(
         yield ""
         yield f"{mode}: {gflop:.0f} GFLOP, {gflop * bound:.2f} s at that rate"
         yield (
-            f"{'':20} {'seconds':>8} {'cpu s':>8} {'samft is':>11} {'peak MB':>9} "
+            f"{'':20} {'seconds':>8} {'cpu s':>8} {'faster':>11} {'peak MB':>9} "
             f"{'samft takes':>12} {'GFLOP/s':>8} {'of bound':>9}"
         )
         ours = best.get((OURS, mode))
@@ -229,7 +229,7 @@ def _line(
 ) -> str:
     faster, memory = "", ""
     if ours is not None and name != OURS:
-        faster = f"{found.seconds / ours.seconds:.2f}x faster"[:11]
+        faster = f"{found.seconds / ours.seconds:.2f}x"
         memory = f"{ours.peak_mb / found.peak_mb:.2f} of it"
     return (
         f"{name:20} {found.seconds:8.2f} {found.cpu_seconds:8.2f} {faster:>11} "

@@ -20,6 +20,7 @@ from samft.callbacks.overlays import Overlays
 from samft.checkpoints import read_checkpoint
 from samft.cli.configs import resolve_config_arguments, values_to_give
 from samft.cli.messages import explain
+from samft.cli.run_arguments import complete_from_run
 from samft.cli.summary import print_comparison, print_scores
 from samft.data.datamodule import SamDataModule
 from samft.errors import ConfigError
@@ -122,7 +123,7 @@ class SamftCLI(LightningCLI):
         if self.trainer.is_global_zero:
             print_scores(self.trainer)
             path = self.config[self.subcommand].get("ckpt_path")
-            folder = None if path is None else load_run(path).folder
+            folder = load_run(path).folder if path else None
             if folder is not None:
                 self.save_config(folder)
 
@@ -201,7 +202,7 @@ def run(arguments: list[str]) -> SamftCLI:
     """
     quiet()
     torch.set_float32_matmul_precision("high")
-    return SamftCLI(resolve_config_arguments(arguments))
+    return SamftCLI(resolve_config_arguments(complete_from_run(arguments)))
 
 
 def main(arguments: list[str]) -> int:

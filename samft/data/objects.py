@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from samft.data.checks import check_same_size
+from samft.data.records import Record
 from samft.types import IGNORE, Sample
 
 ObjectMode = Literal["component", "class"]
@@ -124,6 +126,37 @@ def stack_objects(parts: Sequence[Objects]) -> Objects:
         layers=np.concatenate(layers),
         object_layer=np.concatenate(object_layer),
         object_class=np.concatenate([part.object_class for part in parts]),
+    )
+
+
+def make_sample(
+    record: Record,
+    image: NDArray[np.uint8],
+    objects: Objects,
+    *,
+    spacing_mm: tuple[float, float] | None = None,
+) -> Sample:
+    """Put an image and its objects together.
+
+    Args:
+        record: Where they come from.
+        image: (3, H, W) uint8 RGB.
+        objects: The objects in the same frame.
+        spacing_mm: Pixel size (y, x).
+
+    Raises:
+        DatasetError: if the sizes differ.
+    """
+    size, expected = objects.layers.shape[1:], image.shape[1:]
+    check_same_size(record.labels[0], size, record.images[0], expected)
+    return Sample(
+        image=torch.from_numpy(np.ascontiguousarray(image)),
+        layers=torch.from_numpy(objects.layers),
+        object_layer=torch.from_numpy(objects.object_layer),
+        object_class=torch.from_numpy(objects.object_class),
+        sample_id=record.sample_id,
+        case_id=record.case_id,
+        spacing_mm=spacing_mm,
     )
 
 

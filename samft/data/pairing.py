@@ -108,8 +108,8 @@ def find_pairs(
     _refuse_ambiguous(root, found)
     lonely_images = [path for path in image_files if path not in found]
     lonely_labels = [path for path in label_files if path not in taken]
-    _report_lonely(root, lonely_images, "image", "mask", on_missing=on_missing)
-    _report_lonely(root, lonely_labels, "mask", "image", on_missing=on_missing)
+    report_lonely(root, lonely_images, "image", "mask", on_missing=on_missing)
+    report_lonely(root, lonely_labels, "mask", "image", on_missing=on_missing)
     if not found:
         raise DatasetError(
             "no image has a mask",
@@ -118,6 +118,38 @@ def find_pairs(
             fix="set data.images and data.labels to patterns such as scans/*.png and truth/*.png",
         )
     return [Pair(image=path, label=found[path][0]) for path in image_files if path in found]
+
+
+def find_channels(
+    root: Path,
+    *,
+    images: Sequence[str],
+    labels: str | None = None,
+    on_missing: OnMissing = "error",
+) -> list[tuple[tuple[Path, ...], Path]]:
+    """Find images that consist of one file per channel, and the mask of each.
+
+    Args:
+        root: The data root.
+        images: One glob pattern per channel.
+        labels: Glob pattern of the masks, or `None`.
+        on_missing: Whether a file without its partner is an error or left out.
+
+    Returns:
+        The channels, in the order of the patterns, and the mask of every image.
+
+    Raises:
+        DatasetError: as `find_pairs`, and if an image lacks a channel.
+    """
+    channels = [
+        {pair.label: pair.image for pair in find_pairs(root, images=pattern, labels=labels,
+                                                       on_missing=on_missing)}
+        for pattern in images
+    ]
+    complete = [label for label in channels[0] if all(label in channel for channel in channels)]
+    incomplete = {label for channel in channels for label in channel} - set(complete)
+    report_lonely(root, sorted(incomplete), "mask", "image in every channel", on_missing=on_missing)
+    return [(tuple(channel[label] for channel in channels), label) for label in complete]
 
 
 def looks_like_label(root: Path, path: Path) -> bool:
@@ -252,9 +284,21 @@ def _refuse_ambiguous(root: Path, found: Mapping[Path, Sequence[Path]]) -> None:
         owner[labels[0]] = image
 
 
-def _report_lonely(
+def report_lonely(
     root: Path, paths: Sequence[Path], kind: str, partner: str, *, on_missing: OnMissing
 ) -> None:
+    """Report files without a partner.
+
+    Args:
+        root: The data root.
+        paths: The files, possibly none.
+        kind: What they are: image or mask.
+        partner: What they lack.
+        on_missing: Whether that is an error, or they are left out with a warning.
+
+    Raises:
+        DatasetError: if there are such files and that is an error.
+    """
     if not paths:
         return
     text = f"{len(paths)} {kind}{'s have' if len(paths) > 1 else ' has'} no {partner}"

@@ -83,10 +83,10 @@ def assign_splits(
 
     Raises:
         ConfigError: if the fractions are out of range.
-        DatasetError: if a split would be empty, or only some records have one.
+        DatasetError: if a split would be empty, only some records have one, or a case is in two.
     """
     check_fractions(val_fraction, test_fraction)
-    fixed = {record.case_id: record.split for record in records}
+    fixed = _fixed_by_case(records)
     if "train" not in fixed.values():
         fixed = dict.fromkeys(fixed)
     elif None in fixed.values():
@@ -149,6 +149,15 @@ def block_splits(
     return [*before, *middle, *after]
 
 
+def group_by_split(records: Iterable[Record]) -> dict[Split, list[Record]]:
+    """Return records that all have a split, by that split; nothing is drawn."""
+    splits: dict[Split, list[Record]] = {split: [] for split in SPLITS}
+    for record in records:
+        if record.split is not None:
+            splits[record.split].append(record)
+    return splits
+
+
 def limit_records(records: Sequence[Record], limit: int | None, *, seed: int) -> list[Record]:
     """Return at most `limit` records, always the same ones, in the order of the index."""
     if limit is None or len(records) <= limit:
@@ -163,6 +172,20 @@ def with_folder_splits(records: Iterable[Record]) -> list[Record]:
         record if record.split else replace(record, split=split_of_folder(record.sample_id))
         for record in records
     ]
+
+
+def _fixed_by_case(records: Sequence[Record]) -> dict[str, Split | None]:
+    fixed: dict[str, Split | None] = {}
+    for record in records:
+        split = fixed.setdefault(record.case_id, record.split)
+        if split != record.split:
+            raise DatasetError(
+                "one case lies in two splits",
+                where=record.sample_id,
+                found=f"case {record.case_id!r} in {split or 'no split'} and {record.split}",
+                fix="move its files together, or split anew with data.split_folders: false",
+            )
+    return fixed
 
 
 def _draw(cases: Sequence[str], wanted: dict[Split, float], seed: int) -> dict[str, Split]:

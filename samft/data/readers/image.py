@@ -80,6 +80,26 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
     return whole_numbers(array, path)
 
 
+def read_label_map(path: Path) -> NDArray[np.int32]:
+    """Read a mask of which the numbers count: (H, W) int32.
+
+    Raises:
+        DatasetError: as `read_mask`, and if the mask has colours.
+    """
+    mask = read_mask(path)
+    if mask.ndim == 3:
+        pixel = mask[(mask != mask[..., :1]).any(axis=-1)][0]
+        raise DatasetError(
+            "the mask has colours",
+            where=path,
+            found=f"RGB {tuple(int(value) for value in pixel)}",
+            expected="one number per pixel: 0 background, 1, 2, ...",
+            fix="save it as a grey label image, or read colours with samft.UnderwaterDataModule "
+            "and its data.palette",
+        )
+    return mask
+
+
 def probe_image(path: Path) -> tuple[int, int]:
     """Return (height, width) after a quick look at both ends of the file, without decoding it.
 
