@@ -1,8 +1,8 @@
 """The exception tree of samft.
 
 Every error a user can cause is a `SamftError`. The command line prints it without a traceback and
-exits with the class's `exit_code`. A message has at most four lines: what happened, where, found
-against expected, what to do next.
+exits with the class's `exit_code`. A message has at most three lines: what happened; where, and
+what was found against what was expected; what to do next.
 """
 
 from __future__ import annotations
@@ -41,18 +41,13 @@ class SamftError(Exception):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        lines = [self.what]
-        if self.where is not None:
-            lines.append(f"  where: {self.where}")
-        pair = [
-            f"{name}: {value}"
-            for name, value in (("found", self.found), ("expected", self.expected))
-            if value is not None
+        parts = (("where", self.where), ("found", self.found), ("expected", self.expected))
+        details = ", ".join(f"{name}: {value}" for name, value in parts if value is not None)
+        lines = [
+            self.what,
+            *([f"  {details}"] if details else []),
+            *([f"  fix: {self.fix}"] if self.fix is not None else []),
         ]
-        if pair:
-            lines.append("  " + ", ".join(pair))
-        if self.fix is not None:
-            lines.append(f"  fix: {self.fix}")
         return "\n".join(lines)
 
 

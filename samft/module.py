@@ -231,7 +231,8 @@ class SamModule(LightningModule):
                 self.zero_shot = plain
             return
         self.history.append({"epoch": self.current_epoch, **plain})
-        self.log_dict(values, prog_bar=True)
+        for name, value in values.items():
+            self.log(name, value, prog_bar="/iou_" in name)
         self.log_dict(
             {name.replace("val/", "zero_shot/"): value for name, value in self.zero_shot.items()}
         )

@@ -1,4 +1,4 @@
-"""Errors read alike and have at most four lines."""
+"""Errors read alike and have at most three lines."""
 
 from samft.errors import DatasetError, DependencyError, MachineError, SamftError, did_you_mean
 
@@ -9,8 +9,7 @@ def test_all_parts() -> None:
     )
     assert str(error).splitlines() == [
         "sizes differ",
-        "  where: a.png",
-        "  found: (1, 2), expected: (3, 4)",
+        "  where: a.png, found: (1, 2), expected: (3, 4)",
         "  fix: resize one",
     ]
 

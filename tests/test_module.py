@@ -261,7 +261,7 @@ def test_settings_are_checked(changes: dict, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         module(**changes)
     assert said in str(caught.value)
-    assert len(str(caught.value).splitlines()) <= 4
+    assert len(str(caught.value).splitlines()) <= 3
 
 
 def test_unknown_architecture() -> None:

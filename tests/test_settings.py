@@ -75,7 +75,7 @@ def test_out_of_range(values, expected):
     with pytest.raises(ConfigError) as caught:
         Tea.from_dict(values)
     (name, value), message = next(iter(values.items())), str(caught.value)
-    assert f"{name} is out of range\n  where: kitchen.{name}\n  found: {value}" in message
+    assert f"{name} is out of range\n  where: kitchen.{name}, found: {value}" in message
     assert f"expected: {expected}" in message
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,7 +32,18 @@ from samft.prompts.settings import PromptSettings
 from samft.runs import load_run, new_run_folder
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
-_NOISE = ("litlogger", "litmodels", "tensorboardX", "does not have many workers", "TPU available")
+_NOISE = (
+    "litlogger",
+    "litmodels",
+    "tensorboardX",
+    "does not have many workers",
+    "TPU available",
+    "isinstance(treespec, LeafSpec)",
+    "args parameter is intended to run from within Python",
+    "is smaller than the logging interval",
+    "to estimate number of stepping batches",
+    "__array__ implementation doesn't accept a copy keyword",
+)
 
 
 class SamftParser(LightningArgumentParser):
@@ -183,9 +195,15 @@ def setting_names() -> set[str]:
 
 
 def quiet() -> None:
-    """Keep warnings and tips that are not about the user's work off the terminal."""
+    """Show samft's own log, and keep what is not about the user's work off the terminal."""
     for text in _NOISE:
-        warnings.filterwarnings("ignore", message=f".*{text}.*")
+        warnings.filterwarnings("ignore", message=f".*{re.escape(text)}.*")
+    log = logging.getLogger("samft")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
 
     def interesting(record: logging.LogRecord) -> bool:
         return not any(text in record.getMessage() for text in _NOISE)

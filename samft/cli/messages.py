@@ -13,7 +13,7 @@ _KEY = re.compile(r'Parser key "([^"]+)"')
 
 
 def explain(message: str, known: Iterable[str]) -> ConfigError:
-    """Turn a message of the argument parser into an error of at most four lines.
+    """Turn a message of the argument parser into an error of at most three lines.
 
     Args:
         message: What the parser said, possibly many lines.

@@ -54,31 +54,28 @@ def decomposed_attention(
     Returns:
         (G, heads, T, d).
     """
-    terms_h, terms_w = _position_terms(q, rel_pos_h, rel_pos_w, grid)
+    by_row, by_column = _by_distance(rel_pos_h, grid[0]), _by_distance(rel_pos_w, grid[1])
     if variant == "auto":
         variant = "chunked" if q.is_cpu and not torch.compiler.is_compiling() else "sdpa"
-    if variant == "eager":
-        return _eager(q, k, v, terms_h, terms_w)
-    if variant == "sdpa":
-        return _sdpa(q, k, v, terms_h, terms_w)
-    result: Tensor = _ChunkedAttention.apply(q, k, v, terms_h, terms_w)
-    return result
-
-
-def _position_terms(
-    q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """Return q . R_h (G, heads, T, h) and q . R_w (G, heads, T, w)."""
-    q_grid = q.unflatten(2, grid)
-    terms_h = torch.einsum("gnyxd,ykd->gnyxk", q_grid, _by_distance(rel_pos_h, grid[0]))
-    terms_w = torch.einsum("gnyxd,xkd->gnyxk", q_grid, _by_distance(rel_pos_w, grid[1]))
-    return terms_h.flatten(2, 3), terms_w.flatten(2, 3)
+    if variant == "chunked":
+        result: Tensor = _ChunkedAttention.apply(q, k, v, by_row, by_column)
+        return result
+    terms = _position_terms(q, by_row, by_column)
+    return _eager(q, k, v, *terms) if variant == "eager" else _sdpa(q, k, v, *terms)
 
 
 def _by_distance(table: Tensor, size: int) -> Tensor:
-    """Return (size, size, d): the row of `table` for each pair of coordinates."""
+    """Return (size, size, d): the row of `table` for a query's and a key's coordinate."""
     coordinates = torch.arange(size, device=table.device)
     return table[coordinates[:, None] - coordinates[None, :] + (size - 1)]
+
+
+def _position_terms(q: Tensor, by_row: Tensor, by_column: Tensor) -> tuple[Tensor, Tensor]:
+    """Return q . R_h (G, heads, T, h) and q . R_w (G, heads, T, w)."""
+    grid = q.view(*q.shape[:2], by_row.shape[0], by_column.shape[0], q.shape[-1])
+    terms_h = torch.einsum("gnyxd,ykd->gnyxk", grid, by_row)
+    terms_w = torch.einsum("gnyxd,xkd->gnyxk", grid, by_column)
+    return terms_h.flatten(2, 3), terms_w.flatten(2, 3)
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
@@ -106,45 +103,80 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor) -> 
 
 
 class _ChunkedAttention(torch.autograd.Function):
+    """Works on blocks of heads, and on a few rows of logits of each block at a time."""
+
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(q, k, v, terms_h, terms_w)
+        ctx.save_for_backward(q, k, v, by_row, by_column)
         out = _token_major(q)
         for block in _blocks(q):
-            keys, values = k[block].contiguous(), v[block].contiguous()
+            queries, keys, values = (part[block].contiguous() for part in (q, k, v))
+            terms = _position_terms(queries, by_row, by_column)
             for rows in _rows(q):
-                piece = (*block, rows)
-                probabilities = _probabilities(q[piece], keys, terms_h[piece], terms_w[piece])
-                out[piece] = product(probabilities, values.mT)
+                probabilities = _probabilities(queries, keys, terms, rows)
+                out[(*block, rows)] = product(probabilities, values.mT)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        q, k, v, terms_h, terms_w = ctx.saved_tensors
+        q, k, v, by_row, by_column = ctx.saved_tensors
         grad_q, grad_k, grad_v = _token_major(q), _token_major(k), _token_major(v)
-        grad_h, grad_w = torch.empty_like(terms_h), torch.empty_like(terms_w)
+        grad_row, grad_column = torch.zeros_like(by_row), torch.zeros_like(by_column)
         for block in _blocks(q):
-            keys, values = k[block].contiguous(), v[block].contiguous()
-            grad_keys, grad_values = torch.zeros_like(keys.mT), torch.zeros_like(values.mT)
-            for rows in _rows(q):
-                piece = (*block, rows)
-                queries, grad_out = q[piece], grad[piece]
-                probabilities = _probabilities(queries, keys, terms_h[piece], terms_w[piece])
-                grad_values += product(grad_out.mT, probabilities.mT)
-                grad_logits = product(grad_out, values)
-                inner = (grad_logits * probabilities).sum(-1, keepdim=True)
-                grad_logits.sub_(inner).mul_(probabilities)
-                by_grid = _by_grid(grad_logits, terms_h, terms_w)
-                grad_h[piece] = by_grid.sum(-1)
-                grad_w[piece] = by_grid.sum(-2)
-                grad_logits.mul_(_scale(q))
-                grad_q[piece] = product(grad_logits, keys.mT)
-                grad_keys += product(queries.mT, grad_logits.mT)
-            grad_k[block], grad_v[block] = grad_keys.mT, grad_values.mT
-        return grad_q, grad_k, grad_v, grad_h, grad_w
+            queries, keys, values = (part[block].contiguous() for part in (q, k, v))
+            grads = _block_backward(queries, keys, values, by_row, by_column, grad[block])
+            grad_q[block], grad_k[block], grad_v[block] = grads[:3]
+            grad_row += grads[3]
+            grad_column += grads[4]
+        return grad_q, grad_k, grad_v, grad_row, grad_column
+
+
+def _block_backward(
+    q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of all five inputs for one block of heads."""
+    terms = _position_terms(q, by_row, by_column)
+    grad_terms = torch.empty_like(terms[0]), torch.empty_like(terms[1])
+    grad_q = torch.empty_like(q)
+    # Transposed, because that is the side on which a sum over few rows is fast.
+    grad_k, grad_v = torch.zeros_like(k.mT), torch.zeros_like(v.mT)
+    for rows in _rows(q):
+        grad_out = grad[:, :, rows]
+        probabilities = _probabilities(q, k, terms, rows)
+        grad_v += product(grad_out.mT, probabilities.mT)
+        grad_logits = product(grad_out, v)
+        inner = (grad_logits * probabilities).sum(-1, keepdim=True)
+        grad_logits.sub_(inner).mul_(probabilities)
+        by_grid = _by_grid(grad_logits, terms)
+        grad_terms[0][:, :, rows] = by_grid.sum(-1)
+        grad_terms[1][:, :, rows] = by_grid.sum(-2)
+        grad_logits.mul_(_scale(q))
+        grad_q[:, :, rows] = product(grad_logits, k.mT)
+        grad_k += product(q[:, :, rows].mT, grad_logits.mT)
+    return (
+        grad_q,
+        grad_k.mT,
+        grad_v.mT,
+        *_position_backward(grad_q, q, by_row, by_column, grad_terms),
+    )
+
+
+def _position_backward(
+    grad_q: Tensor, q: Tensor, by_row: Tensor, by_column: Tensor, grads: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Add the position terms' part to `grad_q`; return the gradients of `by_row`, `by_column`."""
+    shape = (*q.shape[:2], by_row.shape[0], by_column.shape[0], -1)
+    q_grid, grad_grid = q.view(shape), grad_q.view(shape)
+    grad_h, grad_w = grads[0].view(shape), grads[1].view(shape)
+    grad_grid += torch.einsum("gnyxk,ykd->gnyxd", grad_h, by_row)
+    grad_grid += torch.einsum("gnyxk,xkd->gnyxd", grad_w, by_column)
+    return (
+        torch.einsum("gnyxk,gnyxd->ykd", grad_h, q_grid),
+        torch.einsum("gnyxk,gnyxd->xkd", grad_w, q_grid),
+    )
 
 
 def _scale(q: Tensor) -> float:
@@ -157,15 +189,16 @@ def _token_major(like: Tensor) -> Tensor:
     return like.new_empty(groups, tokens, heads, dim).transpose(1, 2)
 
 
-def _by_grid(logits: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
-    return logits.view(*logits.shape[:-1], terms_h.shape[-1], terms_w.shape[-1])
+def _by_grid(logits: Tensor, terms: tuple[Tensor, Tensor]) -> Tensor:
+    """View the key axis of `logits` as the grid's two axes."""
+    return logits.view(*logits.shape[:-1], terms[0].shape[-1], terms[1].shape[-1])
 
 
-def _probabilities(q: Tensor, k: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
-    logits = product(q * _scale(q), k)
-    by_grid = _by_grid(logits, terms_h, terms_w)
-    by_grid += terms_h[..., :, None]
-    by_grid += terms_w[..., None, :]
+def _probabilities(q: Tensor, k: Tensor, terms: tuple[Tensor, Tensor], rows: slice) -> Tensor:
+    logits = product(q[:, :, rows] * _scale(q), k)
+    by_grid = _by_grid(logits, terms)
+    by_grid += terms[0][:, :, rows, :, None]
+    by_grid += terms[1][:, :, rows, None, :]
     return torch.softmax(logits, dim=-1, out=logits)
 
 

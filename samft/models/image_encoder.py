@@ -19,6 +19,7 @@ from samft.models.attention import Variant, decomposed_attention
 from samft.models.config import SamConfig
 from samft.models.layers import DropPath
 from samft.models.matmul import Linear, linear
+from samft.models.recompute import recomputed
 
 _NORM_EPS = 1e-6
 _MLP_RATIO = 4
@@ -137,8 +138,15 @@ class Block(nn.Module):
         if x.is_cpu and not torch.is_grad_enabled():
             x = _add_by_rows(x, lambda rows: self.attn(self.norm1(rows)), self.attn.window_size)
             return _add_by_rows(x, lambda rows: self.mlp(self.norm2(rows)), _MLP_ROWS)
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(_normed(x, self.norm1, self.attn))
+        return x + self.drop_path(_normed(x, self.norm2, self.mlp))
+
+
+def _normed(x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
+    normed: Tensor = norm(x)
+    with recomputed(normed, norm, x):
+        result: Tensor = branch(normed)
+    return result
 
 
 def _add_by_rows(x: Tensor, branch: Callable[[Tensor], Tensor], num_rows: int) -> Tensor:
@@ -170,7 +178,10 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., C) for `x` (..., C)."""
-        result: Tensor = self.lin2(F.gelu(self.lin1(x)))
+        hidden = self.lin1(x)
+        activated = F.gelu(hidden)
+        with recomputed(activated, F.gelu, hidden):
+            result: Tensor = self.lin2(activated)
         return result
 
 

@@ -58,7 +58,7 @@ def test_unknown_command_suggests() -> None:
     assert "ConfigError: unknown command 'fitt'" in done.stderr
     assert "did you mean 'fit'?" in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 4
+    assert len(done.stderr.splitlines()) <= 3
 
 
 def test_config_may_stand_before_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def untied(state):
 
 def message(error):
     text = str(error.value)
-    assert len(text.splitlines()) <= 4, text
+    assert len(text.splitlines()) <= 3, text
     return text
 
 

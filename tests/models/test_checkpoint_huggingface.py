@@ -164,7 +164,7 @@ def test_repository_that_is_not_cached_offline(hub):
     text = str(error.value)
     assert "owner/other are not on this machine, and downloading is switched off" in text
     assert "SAMFT_OFFLINE" in text
-    assert len(text.splitlines()) <= 4
+    assert len(text.splitlines()) <= 3
 
 
 def test_repository_without_weights(hub):
@@ -235,7 +235,7 @@ def test_errors_of_the_hub_are_told_as_ours(monkeypatch):
         with pytest.raises(expected, match="owner/sam") as caught:
             resolve_weights("owner/sam")
         assert words in str(caught.value)
-        assert len(str(caught.value).splitlines()) <= 4
+        assert len(str(caught.value).splitlines()) <= 3
 
 
 def test_without_huggingface_hub(monkeypatch):
