@@ -254,6 +254,7 @@ class SamModule(LightningModule):
                 frames=batch.frames,
                 sample_ids=batch.sample_ids,
                 prompt_ids=batch.prompt_ids,
+                classes=batch.prompt_classes,
                 images=batch.originals,
             )
         assert batch.samples is not None  # prediction loaders keep the samples
@@ -263,7 +264,7 @@ class SamModule(LightningModule):
             self._simulate(self.validation_prompts[0], batch),
             frames=batch.frames,
             sample_ids=batch.sample_ids,
-            classes=batch.object_class.tolist(),
+            classes=self._class_names(batch),
             images=[picture(sample.image) for sample in batch.samples],
         )
 
@@ -317,6 +318,11 @@ class SamModule(LightningModule):
         generator = generator_for(self.seed, device=batch.images.device)
         return _VALIDATION[kind](batch.masks(), batch.image_index, generator=generator)
 
+    def _class_names(self, batch: SamBatch) -> list[str] | None:
+        data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        names = getattr(data, "class_names", None)
+        return [names[index] for index in batch.object_class.tolist()] if names else None
+
     def _score(self, batch: SamBatch) -> None:
         assert batch.samples is not None  # evaluation loaders keep the samples
         embeddings = self.encode(batch)
@@ -330,11 +336,17 @@ class SamModule(LightningModule):
                 iou, dice = mask_scores(
                     chunk.masks, truth.to(self.device), valid=~ignored.to(self.device)
                 )
-                self.scores[kind].update(iou, dice)
+                self._metric(kind).update(iou, dice)
+
+    def _metric(self, kind: PromptKind) -> ObjectScores:
+        metric = self.scores[kind]
+        assert isinstance(metric, ObjectScores)  # the only kind put there
+        return metric
 
     def _collect(self, stage: str) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
-        for kind, metric in self.scores.items():
+        for kind in self.validation_prompts:
+            metric = self._metric(kind)
             for name, value in metric.compute().items():
                 values[f"{stage}/{name}_{kind}"] = value
             metric.reset()
@@ -350,9 +362,10 @@ def _resolve(
     kind: type[_AnySettings], given: _AnySettings | Mapping[str, Any] | None
 ) -> _AnySettings:
     """Accept settings as an object (command line), as plain data (a checkpoint) or left out."""
-    settings = given if isinstance(given, kind) else kind.from_dict(dict(given or {}))
-    settings.validate()
-    return settings
+    if isinstance(given, kind):
+        given.validate()
+        return given
+    return kind.from_dict(given if isinstance(given, Mapping) else {})
 
 
 def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:

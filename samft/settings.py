@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from samft.errors import ConfigError, did_you_mean
 
 
+# A dataclass itself, because the command line's parser takes only families of pure dataclasses as
+# plain groups of settings; others it asks for a class path.
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Gives a frozen dataclass of bool, int, float and Literal fields its checks and dict form.
 
     Subclasses name their `section` and override `_check_ranges`.
     """
 
-    __slots__ = ()
     section: ClassVar[str] = ""
     """Where the settings stand in a config file; error messages name the key with it."""
 
@@ -27,7 +29,7 @@ class Settings:
         Raises:
             ConfigError: if a key is unknown or a value is of the wrong type or out of range.
         """
-        allowed = [item.name for item in fields(cls)]  # type: ignore[arg-type]  # subclasses are dataclasses
+        allowed = [item.name for item in fields(cls)]
         for name in values:
             if name not in allowed:
                 raise ConfigError(
@@ -41,7 +43,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, bool | int | float | str]:
         """Return the settings as plain data, such that `from_dict` gives them back."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+        return asdict(self)
 
     def validate(self) -> None:
         """Check every value.

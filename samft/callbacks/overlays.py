@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -109,7 +110,8 @@ class Overlays(Callback):
             write_atomically(folder / "best.png", lambda path: shutil.copyfile(target, path))
 
     def _wanted(self, trainer: Trainer) -> bool:
-        if not trainer.is_global_zero or trainer.log_dir is None or trainer.fast_dev_run:
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if not fitting or not trainer.is_global_zero or trainer.logger is None:
             return False
         return trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 

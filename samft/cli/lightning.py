@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 import samft
@@ -23,8 +23,8 @@ from samft.cli.configs import resolve_config_arguments, values_to_give
 from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
 from samft.cli.summary import print_comparison, print_scores
-from samft.data.datamodule import SamDataModule
-from samft.errors import ConfigError
+from samft.data.base import BaseDataModule
+from samft.errors import ConfigError, SamftError
 from samft.losses import SamLossSettings
 from samft.module import SamModule
 from samft.optim import OptimizerSettings
@@ -46,12 +46,20 @@ _NOISE = (
 )
 
 
+class _Refused(SystemExit):
+    """Carries the first complaint out of the parser, which swallows ordinary exceptions."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class SamftParser(LightningArgumentParser):
-    """A parser that raises readable errors instead of printing its usage."""
+    """A parser that hands its complaint on instead of printing its usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the parser's complaint as a `ConfigError`."""
-        raise explain(message, setting_names()) from ex
+        """Stop parsing with the complaint; `SamftCLI.parse_arguments` explains it."""
+        raise _Refused(message) from ex
 
 
 class SamftCLI(LightningCLI):
@@ -60,7 +68,7 @@ class SamftCLI(LightningCLI):
     def __init__(self, arguments: list[str]) -> None:
         super().__init__(
             model_class=SamModule,
-            datamodule_class=SamDataModule,
+            datamodule_class=BaseDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
@@ -89,6 +97,17 @@ class SamftCLI(LightningCLI):
         )
         parser.add_lightning_class_args(Overlays, "overlays")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, and explain what the parser refuses.
+
+        Raises:
+            ConfigError: if an option or a setting is unknown, missing or of the wrong kind.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except _Refused as refused:
+            raise explain(refused.message, setting_names()) from refused
+
     def before_instantiate_classes(self) -> None:
         """Refuse what is incomplete and choose the run folder, before anything is built."""
         config = self.config[self.subcommand]
@@ -101,12 +120,30 @@ class SamftCLI(LightningCLI):
             )
         self.save_config_kwargs["config_filename"] = f"config.{self.subcommand}.yaml"
         if self.subcommand != "fit":
-            self.save_config_callback = None  # needs a log folder; see _save_config
+            self.save_config_callback = None  # it needs a log folder; see save_config
+            if "verbose" in config:
+                config.verbose = False  # after_validate prints the scores
         if config.get("ckpt_path") and self.subcommand != "fit":
             # The checkpoint brings the weights; the file they were tuned from may be gone.
             config.model.init_args.weights = None
+            # Where it lies already, so that Lightning does not warn that the folder has changed.
+            config.checkpoint.dirpath = str(Path(config.ckpt_path).parent)
         if self.subcommand != "fit":
             config.trainer.logger = config.trainer.logger or False
+
+    def instantiate_classes(self) -> None:
+        """Build everything; what samft itself refuses comes out as it was raised.
+
+        Raises:
+            SamftError: if a setting or a file is refused.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, SamftError):
+                cause = cause.__cause__
+            raise (cause or error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # Any: Lightning's signature
         """Give a fit without a logger of its own a fresh run folder."""
@@ -120,7 +157,7 @@ class SamftCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Report every problem of the data before a folder is made or a step is taken."""
-        if isinstance(self.datamodule, SamDataModule):
+        if isinstance(self.datamodule, BaseDataModule):
             self.datamodule.prepare_index()
 
     before_validate = before_test = before_predict = before_fit

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from samft.data.base import BaseDataModule
 from samft.data.checks import check_files
 from samft.data.collate import collate
 from samft.data.dataset import SampleDataset
@@ -26,26 +25,24 @@ from samft.data.roots import resolve_root
 from samft.data.splits import (
     assign_splits,
     check_fractions,
-    group_by_split,
     limit_records,
     with_folder_splits,
 )
 from samft.data.tally import Tally
 from samft.data.transforms import build_transform
-from samft.errors import ConfigError, DatasetError
+from samft.errors import DatasetError
 from samft.types import SamBatch, Sample
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SamDataModule(LightningDataModule, ABC):
+class SamDataModule(BaseDataModule):
     """Loads images with masks, split by case.
 
     Args:
         root: Folder of the data; `~` works, and `package:NAME/FOLDER` is a folder inside an
             installed Python package.
-        image_size: Side of the square the model sees, pixels; default: the model's own.
         batch_size: Images per training step and device.
         eval_batch_size: Images per validation, test and prediction step.
         num_workers: Processes that load data; 0 loads in the main process. The result is the same.
@@ -66,7 +63,6 @@ class SamDataModule(LightningDataModule, ABC):
     """
 
     root: str
-    image_size: int | None = None
     batch_size: int = 4
     eval_batch_size: int = 1
     num_workers: int = 0
@@ -83,7 +79,7 @@ class SamDataModule(LightningDataModule, ABC):
     check_files: bool = True
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__post_init__()
         self._check_settings()
         self._transform = build_transform(self.transforms)
         self._splits: dict[Split, list[Record]] | None = None
@@ -135,11 +131,12 @@ class SamDataModule(LightningDataModule, ABC):
 
     def dataset(self, split: Split, *, augment: bool = False) -> SampleDataset:
         """Return a split as a data set of samples in the original frame."""
+        records = self.records(split)
         # A copy without the trainer is what travels to the workers.
         reader = copy.copy(self)
         reader.trainer = None
         return SampleDataset(
-            self.records(split),
+            records,
             reader.read,
             transform=self._transform if augment else None,
             min_area=self.min_area,
@@ -150,19 +147,15 @@ class SamDataModule(LightningDataModule, ABC):
         """Return the counts of what was dropped from a split."""
         return self._tallies.setdefault(split, Tally(split, min_area=self.min_area))
 
-    def setup(self, stage: str) -> None:
-        """Do what `prepare_index` does; Lightning calls it on every process."""
-        self.prepare_index()
-
-    def train_dataloader(self) -> ResumableLoader[SamBatch]:
+    def train_dataloader(self) -> DataLoader[SamBatch]:
         """Shuffled, augmented, resumable; every process gets equally many samples."""
         return self._loader("train", train=True)
 
-    def val_dataloader(self) -> ResumableLoader[SamBatch] | list[object]:
+    def val_dataloader(self) -> DataLoader[SamBatch] | list[object]:
         """In index order; every sample on exactly one process. Nothing without a split."""
         return self._loader("val") if self.records("val") else []
 
-    def test_dataloader(self) -> ResumableLoader[SamBatch]:
+    def test_dataloader(self) -> DataLoader[SamBatch]:
         """Like validation, for the test split.
 
         Raises:
@@ -176,7 +169,7 @@ class SamDataModule(LightningDataModule, ABC):
             )
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> DataLoader[SamBatch]:
         """Return the test split, or validation where there is none.
 
         Raises:
@@ -189,25 +182,12 @@ class SamDataModule(LightningDataModule, ABC):
                 where=self.folder,
                 fix="set data.test_fraction, or name images with samft predict --source",
             )
-        # A plain loader: Lightning builds it again, to follow which samples it gave out.
-        return DataLoader(
-            self.dataset(split),
-            batch_size=self.eval_batch_size,
-            sampler=self._sampler(split, train=False),
-            num_workers=self.num_workers,
-            collate_fn=self._collate(split, keep_samples=True),
-        )
+        return self._loader(split, plain=True)
 
     def teardown(self, stage: str) -> None:
         """Report what was dropped, if no loader came to its end before."""
         for tally in self._tallies.values():
             self._report(tally)
-
-    def transfer_batch_to_device(
-        self, batch: SamBatch, device: torch.device, dataloader_idx: int
-    ) -> SamBatch:
-        """Move a batch; its samples stay on the CPU."""
-        return batch.to(device, non_blocking=True)
 
     def case_of(self, path: Path, default: str) -> str:
         """Return the case of an image: what `case_pattern` finds, or `default`.
@@ -228,28 +208,9 @@ class SamDataModule(LightningDataModule, ABC):
             )
         return match.group(1) if match.groups() else match.group(0)
 
-    def resolved_image_size(self) -> int:
-        """Return `image_size`, or else that of the model under training.
-
-        Raises:
-            ConfigError: if neither is known.
-        """
-        if self.image_size is not None:
-            return self.image_size
-        module = getattr(self.trainer, "lightning_module", None)
-        size = getattr(module, "image_size", None)
-        if size is None:
-            raise ConfigError(
-                "the input size is not known",
-                where="data.image_size",
-                expected="a number of pixels, or a trainer whose model has an image_size",
-                fix="set data.image_size to the model's, such as 1024",
-            )
-        return int(size)
-
     def _split(self, records: list[Record]) -> dict[Split, list[Record]]:
         return assign_splits(
-            with_folder_splits(records) if self.split_folders else records,
+            with_folder_splits(records, self.folder) if self.split_folders else records,
             val_fraction=self.val_fraction,
             test_fraction=self.test_fraction,
             seed=self.seed,
@@ -293,32 +254,46 @@ class SamDataModule(LightningDataModule, ABC):
             seen.add(record.sample_id)
         return records
 
-    def _loader(self, split: Split, *, train: bool = False) -> ResumableLoader[SamBatch]:
+    def _loader(
+        self, split: Split, *, train: bool = False, plain: bool = False
+    ) -> DataLoader[SamBatch]:
+        dataset = self.dataset(split, augment=train)
+        sampler = self._sampler(split, train=train)
+        batch_size = self.batch_size if train else self.eval_batch_size
+        tally = self.tally(split)
+        collate_fn = partial(
+            collate,
+            image_size=self.resolved_image_size(),
+            keep_samples=not train,
+            tally=tally,
+        )
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
+        if plain or overfitting:  # Lightning will build it again, which only a plain one survives
+            return DataLoader(
+                dataset,  # type: ignore[arg-type]  # torch has no type for what collate returns
+                batch_size=batch_size,
+                sampler=sampler,
+                num_workers=self.num_workers,
+                collate_fn=collate_fn,
+            )
         return ResumableLoader(
-            self.dataset(split, augment=train),
-            self._sampler(split, train=train),
-            batch_size=self.batch_size if train else self.eval_batch_size,
+            dataset,
+            sampler,
+            batch_size=batch_size,
             num_workers=self.num_workers,
-            collate_fn=self._collate(split, keep_samples=not train),
-            after_pass=partial(self._report, self.tally(split)),
+            collate_fn=collate_fn,
+            after_pass=partial(self._report, tally),
         )
 
     def _sampler(self, split: Split, *, train: bool) -> ResumableSampler:
+        rank, world_size = self._share()
         return ResumableSampler(
             len(self.records(split)),
             seed=self.seed,
             shuffle=train,
-            rank=0 if self.trainer is None else self.trainer.global_rank,
-            world_size=1 if self.trainer is None else self.trainer.world_size,
+            rank=rank,
+            world_size=world_size,
             pad=train,
-        )
-
-    def _collate(self, split: Split, *, keep_samples: bool) -> partial[SamBatch]:
-        return partial(
-            collate,
-            image_size=self.resolved_image_size(),
-            keep_samples=keep_samples,
-            tally=self.tally(split),
         )
 
     def _report(self, tally: Tally) -> None:
@@ -326,22 +301,8 @@ class SamDataModule(LightningDataModule, ABC):
             tally.report()
 
     def _check_settings(self) -> None:
-        lowest = {
-            "image_size": 1,
-            "batch_size": 1,
-            "eval_batch_size": 1,
-            "num_workers": 0,
-            "seed": 0,
-            "max_samples_per_split": 1,
-            "min_area": 1,
-        }
-        for name, least in lowest.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(
-                    "the setting is out of range",
-                    where=f"data.{name}",
-                    found=value,
-                    expected=f"{least} or more",
-                )
+        for name in ("batch_size", "eval_batch_size", "max_samples_per_split", "min_area"):
+            self._check_at_least(name, 1)
+        for name in ("num_workers", "seed"):
+            self._check_at_least(name, 0)
         check_fractions(self.val_fraction, self.test_fraction)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch.utils.data import Dataset
 
@@ -14,8 +14,14 @@ from samft.data.transforms import Transform
 from samft.types import Sample
 
 
-class SampleKey(NamedTuple):
-    """What a sampler asks for: which sample, and the seed of everything random about it."""
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """What a sampler asks for.
+
+    Args:
+        index: Which sample.
+        seed: Decides everything random about it.
+    """
 
     index: int
     seed: int
@@ -54,8 +60,8 @@ class SampleDataset(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey | int) -> Sample:
         """Return the sample; a bare index means no augmentation seed of its own (0)."""
-        index, seed = key if isinstance(key, SampleKey) else (key, 0)
-        sample, dropped = drop_small(self.read(self.records[index]), self.min_area)
+        chosen = key if isinstance(key, SampleKey) else SampleKey(key, 0)
+        sample, dropped = drop_small(self.read(self.records[chosen.index]), self.min_area)
         if self.tally is not None:
             self.tally.add(small=dropped, images=1)
-        return sample if self.transform is None else self.transform(sample, seed)
+        return sample if self.transform is None else self.transform(sample, chosen.seed)

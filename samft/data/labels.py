@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from samft.data.classes import ClassTable
 from samft.data.objects import ObjectMode, Objects, from_class_map, stack_objects
 from samft.data.readers.image import read_label_map, whole_numbers
+from samft.data.readers.volume import Segment
 from samft.data.readers.volumes import is_volume, read_volume
 
 
@@ -64,7 +65,7 @@ def read_class_mask(path: Path, table: ClassTable, *, threshold: float | None = 
     Raises:
         DatasetError: if the file is unreadable, holds no whole numbers, or a value has no class.
     """
-    segments = ()
+    segments: tuple[Segment, ...] = ()
     if is_volume(path):
         volume = read_volume(path)
         array, segments = volume.array, volume.segments

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -69,8 +69,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         if self.shuffle:
             generator = generator_for(_ORDER, self.seed, self.epoch)
             order = torch.randperm(self.size, generator=generator)
-        positions = torch.arange(self.skip, len(self)) * self.num_replicas + self.rank
-        for index in order[positions % self.size].tolist():
+        for place in range(self.skip, len(self)):
+            index = int(order[(place * self.num_replicas + self.rank) % self.size])
             yield SampleKey(index, derive_seed(_SAMPLE, self.seed, self.epoch, index))
 
 
@@ -91,28 +91,23 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
     def __init__(
         self,
         dataset: Dataset[Any],  # Any: the type of sample does not matter here
-        sampler: ResumableSampler | Sized,
+        sampler: ResumableSampler,
         *,
         batch_size: int,
         num_workers: int,
         collate_fn: Callable[[list[Any]], Batch],  # Any: as above
         after_pass: Callable[[], None] | None = None,
     ) -> None:
-        # Lightning's `overfit_batches` builds the loader again with a sampler of its own.
-        order = (
-            sampler
-            if isinstance(sampler, ResumableSampler)
-            else ResumableSampler(len(sampler), seed=0, shuffle=False)
-        )
         super().__init__(
             dataset,
             batch_size=batch_size,
-            sampler=order,
+            sampler=sampler,
             num_workers=num_workers,
             collate_fn=collate_fn,
             persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # or it would draw from the global one every epoch
         )
-        self.order = order
+        self.order = sampler
         self.after_pass = after_pass
         self._given = 0
         self._resume: dict[str, int] | None = None

@@ -90,10 +90,9 @@ class MedicalDataModule(SamDataModule):
     def index(self) -> list[Record]:
         """Find the images and masks, and the slices of volumes."""
         root = self.folder
-        patterns = [self.images] if self.images is None or isinstance(self.images, str) else None
         files = find_channels(
             root,
-            images=patterns or list(self.images or ()),
+            images=self.images if isinstance(self.images, list) else [self.images],
             labels=self.labels,
             on_missing=self.on_missing,
         )

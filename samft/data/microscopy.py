@@ -28,6 +28,7 @@ from samft.data.records import Record
 from samft.errors import ConfigError
 from samft.types import Sample
 
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class MicroscopyDataModule(SamDataModule):
     """Instances in microscope images.
@@ -76,9 +77,7 @@ class MicroscopyDataModule(SamDataModule):
             cases = _case_folders(list_files(root))
             if cases is not None:
                 return self._case_records(root, cases)
-        pairs = find_pairs(
-            root, images=self.images, labels=self.labels, on_missing=self.on_missing
-        )
+        pairs = find_pairs(root, images=self.images, labels=self.labels, on_missing=self.on_missing)
         return [self._record(root, pair.image, (pair.label,)) for pair in pairs]
 
     def read(self, record: Record) -> Sample:

@@ -123,7 +123,7 @@ def find_pairs(
 def find_channels(
     root: Path,
     *,
-    images: Sequence[str],
+    images: Sequence[str | None],
     labels: str | None = None,
     on_missing: OnMissing = "error",
 ) -> list[tuple[tuple[Path, ...], Path]]:
@@ -131,7 +131,7 @@ def find_channels(
 
     Args:
         root: The data root.
-        images: One glob pattern per channel.
+        images: One glob pattern per channel; `[None]` finds single-channel images by name.
         labels: Glob pattern of the masks, or `None`.
         on_missing: Whether a file without its partner is an error or left out.
 
@@ -142,8 +142,10 @@ def find_channels(
         DatasetError: as `find_pairs`, and if an image lacks a channel.
     """
     channels = [
-        {pair.label: pair.image for pair in find_pairs(root, images=pattern, labels=labels,
-                                                       on_missing=on_missing)}
+        {
+            pair.label: pair.image
+            for pair in find_pairs(root, images=pattern, labels=labels, on_missing=on_missing)
+        }
         for pattern in images
     ]
     complete = [label for label in channels[0] if all(label in channel for channel in channels)]

@@ -103,7 +103,9 @@ def _folders_beside(path: Path) -> list[str]:
 
 
 def _folders_in(path: Path) -> list[str]:
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "_")))
+    return sorted(
+        p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "_"))
+    )
 
 
 def _deepest(path: Path) -> Path:

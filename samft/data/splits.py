@@ -1,6 +1,6 @@
 """Which case goes to training, validation and test: whole files and patients, never loose slices.
 
-The one exception is asked for by name: `block` cuts a volume into slabs, for when there is only one.
+The one exception is asked for by name: `block` cuts a volume into slabs, for a single one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from samft.data.records import SPLITS, Record, Split
@@ -166,10 +166,10 @@ def limit_records(records: Sequence[Record], limit: int | None, *, seed: int) ->
     return [records[index] for index in sorted(order[:limit])]
 
 
-def with_folder_splits(records: Iterable[Record]) -> list[Record]:
-    """Return the records with the split that their `sample_id` names by a folder, if any."""
+def with_folder_splits(records: Iterable[Record], root: Path) -> list[Record]:
+    """Return the records with the split that a folder below `root` names, if one does."""
     return [
-        record if record.split else replace(record, split=split_of_folder(record.sample_id))
+        replace(record, split=split_of_folder(record.images[0].relative_to(root).as_posix()))
         for record in records
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -44,10 +44,7 @@ class AlbumentationsTransform:
     """
 
     def __init__(self, transforms: Sequence[BasicTransform | BaseCompose]) -> None:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        import albumentations
-
-        self._compose = albumentations.Compose(list(transforms))
+        self._compose = _albumentations().Compose(list(transforms))
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Return an augmented sample."""
@@ -87,20 +84,26 @@ def build_transform(name: str | None) -> Transform | None:
     return AlbumentationsTransform(_PRESETS[name]())
 
 
+def _albumentations() -> Any:  # Any: published without types
+    # On import it would ask the network for a newer version.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
+
+
 def _to_tensor(image: NDArray[np.uint8 | np.float32], scale: float | None) -> torch.Tensor:
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
     return tensor if scale is None else (tensor * scale).clamp(0, 255)
 
 
 def _flip() -> list[BasicTransform]:
-    import albumentations as A  # noqa: N812  # as in its own documentation
-
+    A = _albumentations()  # noqa: N806  (the name albumentations is known by)
     return [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
 
 
 def _medical() -> list[BasicTransform]:
-    import albumentations as A  # noqa: N812
-
+    A = _albumentations()  # noqa: N806  (the name albumentations is known by)
     return [
         A.Affine(scale=(0.85, 1.15), rotate=(-15, 15), translate_percent=(-0.06, 0.06), p=0.7),
         A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.2, p=0.5),
@@ -110,8 +113,7 @@ def _medical() -> list[BasicTransform]:
 
 
 def _microscopy() -> list[BasicTransform]:
-    import albumentations as A  # noqa: N812
-
+    A = _albumentations()  # noqa: N806  (the name albumentations is known by)
     return [
         A.D4(p=1.0),
         A.Affine(scale=(0.8, 1.25), rotate=(-45, 45), p=0.4),
@@ -123,13 +125,14 @@ def _microscopy() -> list[BasicTransform]:
 
 
 def _underwater() -> list[BasicTransform]:
-    import albumentations as A  # noqa: N812
-
+    A = _albumentations()  # noqa: N806  (the name albumentations is known by)
     return [
         A.HorizontalFlip(p=0.5),
         A.Affine(scale=(0.85, 1.2), rotate=(-10, 10), translate_percent=(-0.05, 0.05), p=0.5),
         A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.5),
-        A.RGBShift(r_shift_limit=(-35, 10), g_shift_limit=(-15, 15), b_shift_limit=(-10, 35), p=0.5),
+        A.RGBShift(
+            r_shift_limit=(-35, 10), g_shift_limit=(-15, 15), b_shift_limit=(-10, 35), p=0.5
+        ),
         A.GaussianBlur(blur_limit=(3, 5), p=0.2),
     ]
 

@@ -24,7 +24,7 @@ def predict_images(
     frames: Sequence[Frame],
     sample_ids: Sequence[str],
     prompt_ids: Sequence[str | int] | None = None,
-    classes: Sequence[int] | None = None,
+    classes: Sequence[str | None] | None = None,
     images: Sequence[NDArray[np.uint8]] | None = None,
 ) -> list[ImagePrediction]:
     """Answer every prompt and gather the results by image.
@@ -36,7 +36,7 @@ def predict_images(
         frames: B frames.
         sample_ids: B identifiers.
         prompt_ids: P identifiers; default numbers the prompts of each image from 1.
-        classes: P class indices, where known.
+        classes: P class names, where known.
         images: B images, (H, W, 3) uint8 RGB, kept for overlays.
 
     Returns:
@@ -60,7 +60,7 @@ def predict_images(
                     score=float(output.iou[row, 0]),
                     prompt=describe_prompt(prompts, row, frames[chunk.image]),
                     prompt_id=len(objects) + 1 if prompt_ids is None else prompt_ids[row],
-                    class_index=None if classes is None else classes[row],
+                    class_name=None if classes is None else classes[row],
                 )
             )
     return predictions

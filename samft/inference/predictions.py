@@ -27,14 +27,14 @@ class ObjectPrediction:
         score: Predicted IoU, the model's own estimate of its mask.
         prompt: What was asked, original frame: `{"box": [...], "points": [...], "labels": [...]}`.
         prompt_id: The identifier the prompt came with, or its position in the image, from 1.
-        class_index: Class of the prompt, where it has one.
+        class_name: Class of the prompt, where it has one.
     """
 
     rle: Rle
     score: float
     prompt: dict[str, Any]  # Any: JSON
     prompt_id: str | int
-    class_index: int | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,8 @@ from samft.inference.predictions import (
 )
 
 Format = Literal["png", "tiff", "coco", "overlay"]
+NO_CLASS = "object"
+"""COCO category of predictions without a class."""
 
 
 class PredictionFiles:
@@ -35,7 +37,8 @@ class PredictionFiles:
     Args:
         out: Folder for the results; created, must be empty or absent unless `overwrite`.
         formats: What to write.
-        class_names: COCO category names by class index; `None` means one category, `object`.
+        class_names: COCO categories to list even when nothing was found; those of the predictions
+            are added, and `object` for predictions without a class.
         overwrite: Replace files of an earlier prediction.
         part: Distinguishes writers that share `out`, one per process.
 
@@ -54,7 +57,7 @@ class PredictionFiles:
     ) -> None:
         self.out = out
         self.formats = tuple(formats)
-        self.class_names = list(class_names or ["object"])
+        self.class_names = list(class_names or ())
         self.part = part
         self.count = 0
         refuse_to_overwrite(out, overwrite=overwrite)
@@ -83,10 +86,8 @@ class PredictionFiles:
             return
         paths = [path for part in range(parts) if (path := self._part_path(part)).exists()]
         lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
-        images, annotations = _number(sorted((json.loads(line) for line in lines), key=_file_name))
-        categories = [{"id": i + 1, "name": name} for i, name in enumerate(self.class_names)]
-        document = {"images": images, "annotations": annotations, "categories": categories}
-        text = json.dumps(document)
+        entries = sorted((json.loads(line) for line in lines), key=_file_name)
+        text = json.dumps(_coco_document(entries, self.class_names))
         write_atomically(
             self.out / "coco.json", lambda path: path.write_text(text, encoding="utf-8")
         )
@@ -152,7 +153,7 @@ class PredictionFiles:
             "width": width,
             "objects": [
                 {
-                    "category_id": (item.class_index or 0) + 1,
+                    "category": item.class_name or NO_CLASS,
                     "segmentation": item.rle,
                     "area": rle_area(item.rle),
                     "bbox": rle_box(item.rle),
@@ -205,12 +206,19 @@ def _file_name(entry: dict[str, Any]) -> str:  # Any: JSON
     return str(entry["file_name"])
 
 
-def _number(entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _coco_document(
+    entries: list[dict[str, Any]], class_names: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    found = {item["category"] for entry in entries for item in entry["objects"]}
+    names = [*class_names, *sorted(found - set(class_names))] or [NO_CLASS]
+    ids = {name: number for number, name in enumerate(names, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, entry in enumerate(entries, start=1):
-        objects = entry.pop("objects")
-        images.append({"id": image_id, **entry})
-        for item in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **item})
-    return images, annotations
+        images.append({"id": image_id, **{k: v for k, v in entry.items() if k != "objects"}})
+        for item in entry["objects"]:
+            category = {"category_id": ids[item.pop("category")]}
+            numbers = {"id": len(annotations) + 1, "image_id": image_id}
+            annotations.append(numbers | category | item)
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}

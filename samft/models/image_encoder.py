@@ -8,8 +8,6 @@ Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Li et al. 2022 (ViTD
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +17,7 @@ from samft.models.attention import Variant, decomposed_attention
 from samft.models.config import SamConfig
 from samft.models.layers import DropPath
 from samft.models.matmul import Linear, linear
-from samft.models.recompute import recomputed
+from samft.models.pieces import by_rows
 
 _NORM_EPS = 1e-6
 _MLP_RATIO = 4
@@ -135,32 +133,29 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, h, w, C) for `x` (B, h, w, C)."""
-        if x.is_cpu and not torch.is_grad_enabled():
-            x = _add_by_rows(x, lambda rows: self.attn(self.norm1(rows)), self.attn.window_size)
-            return _add_by_rows(x, lambda rows: self.mlp(self.norm2(rows)), _MLP_ROWS)
-        x = x + self.drop_path(_normed(x, self.norm1, self.attn))
-        return x + self.drop_path(_normed(x, self.norm2, self.mlp))
+        x = x + self.drop_path(self._attend(x))
+        return x + self.drop_path(self._mlp(x))
 
+    def _attend(self, x: Tensor) -> Tensor:
+        def branch(tokens: Tensor) -> Tensor:
+            result: Tensor = self.attn(self.norm1(tokens))
+            return result
 
-def _normed(x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
-    normed: Tensor = norm(x)
-    with recomputed(normed, norm, x):
-        result: Tensor = branch(normed)
-    return result
+        if torch.is_grad_enabled() or not self.attn.window_size:
+            return branch(x)
+        return by_rows(branch, x, num_rows=self.attn.window_size)
 
+    def _mlp(self, x: Tensor) -> Tensor:
+        def branch(tokens: Tensor) -> Tensor:
+            result: Tensor = self.mlp(self.norm2(tokens))
+            return result
 
-def _add_by_rows(x: Tensor, branch: Callable[[Tensor], Tensor], num_rows: int) -> Tensor:
-    """Return `x + branch(x)`, computed for `num_rows` rows of tokens of an image at a time.
-
-    Small pieces stay in the processor's cache and reuse the same memory; a fresh large tensor
-    costs the operating system more time than its arithmetic.
-    """
-    out = torch.empty_like(x)
-    for image, target in zip(x, out, strict=True):
-        pieces = image.split(num_rows or image.shape[0])
-        for piece, place in zip(pieces, target.split(num_rows or image.shape[0]), strict=True):
-            torch.add(piece, branch(piece[None])[0], out=place)
-    return out
+        return by_rows(
+            branch,
+            x,
+            num_rows=_MLP_ROWS,
+            parameters=(*self.norm2.parameters(), *self.mlp.parameters()),
+        )
 
 
 class Mlp(nn.Module):
@@ -178,10 +173,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., C) for `x` (..., C)."""
-        hidden = self.lin1(x)
-        activated = F.gelu(hidden)
-        with recomputed(activated, F.gelu, hidden):
-            result: Tensor = self.lin2(activated)
+        result: Tensor = self.lin2(F.gelu(self.lin1(x)))
         return result
 
 
@@ -209,67 +201,22 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, h, w, C) for `x` (B, h, w, C)."""
-        size = x.shape[1], x.shape[2]
         qkv: Tensor = self.qkv(x)
-        if self.window_size:
-            # SAM pads with zeros before this projection, so what it attends to there is the
-            # projection's answer to a zero token.
-            padding = self.qkv(x.new_zeros(1, x.shape[-1]))
-            qkv = partition_windows(qkv, self.window_size, padding=padding)
-        grid = qkv.shape[1], qkv.shape[2]
-        heads = qkv.flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = heads.permute(2, 0, 3, 1, 4)
+        # SAM pads windows before this projection, so what is attended to in the padding is the
+        # projection's answer to a token of zeros.
+        padding: Tensor = self.qkv(x.new_zeros(1, x.shape[-1]))
+        height, width = x.shape[1], x.shape[2]
         attended = decomposed_attention(
-            q,
-            k,
-            v,
+            qkv,
+            padding,
             rel_pos_h=self.rel_pos_h,
             rel_pos_w=self.rel_pos_w,
-            grid=grid,
+            num_heads=self.num_heads,
+            window_size=(self.window_size or height, self.window_size or width),
             variant=self.variant,
         )
-        attended = attended.transpose(1, 2).flatten(2).unflatten(1, grid)
-        if self.window_size:
-            attended = merge_windows(attended, size)
         result: Tensor = self.proj(attended)
         return result
-
-
-def partition_windows(x: Tensor, window_size: int, *, padding: Tensor) -> Tensor:
-    """Cut maps into windows, padded right and bottom to whole windows.
-
-    Args:
-        x: (B, h, w, C).
-        window_size: Side t of a window.
-        padding: (1, C), the value of padded tokens.
-
-    Returns:
-        (B * windows, t, t, C), windows row by row.
-    """
-    batch, height, width, dim = x.shape
-    below, right = -height % window_size, -width % window_size
-    if right:
-        x = torch.cat((x, padding.expand(batch, height, right, dim)), dim=2)
-    if below:
-        x = torch.cat((x, padding.expand(batch, below, width + right, dim)), dim=1)
-    windows = x.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
-    return windows.transpose(2, 3).flatten(0, 2)
-
-
-def merge_windows(windows: Tensor, size: tuple[int, int]) -> Tensor:
-    """Put windows (B * windows, t, t, C) back together and cut the padding off.
-
-    Args:
-        windows: What `partition_windows` returns.
-        size: (h, w) before padding.
-
-    Returns:
-        (B, h, w, C).
-    """
-    window_size = windows.shape[1]
-    rows, columns = -(-size[0] // window_size), -(-size[1] // window_size)
-    grid = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3)
-    return grid.flatten(3, 4).flatten(1, 2)[:, : size[0], : size[1]]
 
 
 class Neck(nn.Sequential):

@@ -27,6 +27,7 @@ def run_folder(dsb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             *("fit", "--config", str(ROOT / "recipes/microscopy.yaml")),
             *("--config", str(ROOT / "configs/model/vit_nano.yaml")),
             *("--data.root", str(dsb_folder), "--data.num_workers", "0"),
+            *("--data.val_fraction", "0.3", "--data.test_fraction", "0.3"),
             *("--model.image_size", "64", "--trainer.max_epochs", "2"),
             *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
             *("--runs", str(place / "runs")),

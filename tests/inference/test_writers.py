@@ -21,7 +21,13 @@ def prediction(sample_id: str = "plate/a.tif", objects: int = 2) -> ImagePredict
         mask[(number * 4) % 16 : (number * 4) % 16 + 3, 5:9] = True
         prompt = {"box": [5, 0, 8, 2], "points": [[6, 1]], "labels": [1]}
         found.append(
-            ObjectPrediction(rle=encode_rle(mask), score=0.9, prompt=prompt, prompt_id=number + 1)
+            ObjectPrediction(
+                rle=encode_rle(mask),
+                score=0.9,
+                prompt=prompt,
+                prompt_id=number + 1,
+                class_name="cell" if number == 0 else None,
+            )
         )
     image = np.full((20, 30, 3), 50, np.uint8)
     return ImagePrediction(sample_id=sample_id, size=(20, 30), objects=found, image=image)
@@ -29,7 +35,7 @@ def prediction(sample_id: str = "plate/a.tif", objects: int = 2) -> ImagePredict
 
 def test_every_format(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    files = PredictionFiles(out, ["png", "tiff", "coco", "overlay"], class_names=["cell"])
+    files = PredictionFiles(out, ["png", "tiff", "coco", "overlay"], class_names=["cell", "debris"])
     files.write(prediction("plate/a.tif"))
     files.write(prediction("plate/b.tif", objects=0))
     files.close()
@@ -48,7 +54,10 @@ def test_every_format(tmp_path: Path) -> None:
     assert coco.annToMask(annotations[0]).sum() == 12
     assert annotations[0]["bbox"] == [5, 0, 4, 3]
     assert annotations[1]["score"] == 0.9
-    assert coco.loadCats([1])[0]["name"] == "cell"
+    assert [category["name"] for category in coco.loadCats([1, 2, 3])] == [
+        *("cell", "debris", "object"),
+    ]
+    assert [item["category_id"] for item in annotations] == [1, 3]
     leftovers = [path for path in out.rglob("*.part")]
     assert leftovers == []
 

@@ -247,6 +247,7 @@ def test_file_systems_without_mmap(state, tmp_path, monkeypatch):
         (b"some notes about the weights", ("unknown content", "b'some not'")),
         (b"abc", ("unknown content",)),
     ],
+    ids=lambda value: value[0].replace(" ", "_") if isinstance(value, tuple) else "file",
 )
 def test_impostors_are_named(tmp_path, content, words):
     path = tmp_path / "sam_vit_b.pth"

@@ -21,7 +21,7 @@ LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _EXPECTED = "a PNG, JPEG, BMP, GIF, WebP or TIFF image"
 _EXIF_ORIENTATION = 0x0112
 # The last bytes of a complete file; a file without them is decoded to find out.
-_ENDINGS = {"PNG": b"IEND", "JPEG": b"\xff\xd9", "GIF": b";"}
+_ENDINGS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _BINARY_THRESHOLD = 128
 
 
@@ -54,7 +54,8 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
 
     Args:
         path: The file.
-        palette: Whether a palette image means its indices or its colours.
+        palette: Whether colours count: `index` means the indices of a palette image, and three
+            equal channels are one; `colour` means the colours of a palette.
 
     Returns:
         (H, W) int32 values, or (H, W, 3) uint8 when the mask has colours.
@@ -67,7 +68,7 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
     else:
         with reading(path, _EXPECTED), _open(path) as opened:
             array = _mask_values(ImageOps.exif_transpose(opened), palette)
-    if array.ndim == 3 and bool((array == array[..., :1]).all()):
+    if palette == "index" and array.ndim == 3 and bool((array == array[..., :1]).all()):
         array = array[..., 0]
     if array.ndim == 3:
         if array.shape[-1] != 3 or array.dtype != np.uint8:

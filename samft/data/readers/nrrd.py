@@ -122,8 +122,7 @@ def _layout(path: Path, header: Mapping[str, Any]) -> _Layout:
     code = _TYPES.get(str(header["type"]).lower())
     if code is None:
         raise unreadable(path, f"values of type {header['type']}", "one number per voxel")
-    order = ">" if header.get("endian") == "big" else "<"
-    dtype = np.dtype(code).newbyteorder(order)
+    dtype = np.dtype((">" if header.get("endian") == "big" else "<") + code)
     sizes = tuple(int(size) for size in header["sizes"])
     check_declared_size(path, sizes, dtype.itemsize)
     directions, channel_axis = _directions(path, header, len(sizes))
@@ -197,7 +196,7 @@ def _unpack(path: Path, layout: _Layout) -> bytes:
 
 
 def _segments(header: Mapping[str, Any]) -> tuple[Segment, ...]:
-    found = []
+    found: list[Segment] = []
     while (name := header.get(f"Segment{len(found)}_Name")) is not None:
         key = f"Segment{len(found)}"
         found.append(

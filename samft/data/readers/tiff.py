@@ -88,8 +88,8 @@ def _checked_series(path: Path, file: tifffile.TiffFile) -> Any:  # Any: tifffil
 
 
 def _channels(series: Any) -> int:  # Any: tifffile has no types
-    height, width = series.sizes["height"], series.sizes["width"]
-    return int(np.prod(series.shape)) // max(height * width, 1)
+    pixels = int(series.sizes["height"]) * int(series.sizes["width"])
+    return int(np.prod(series.shape)) // max(pixels, 1)
 
 
 def _check_complete(path: Path, series: Any) -> None:  # Any: tifffile has no types

@@ -1,0 +1,94 @@
+"""Images and recorded prompts for `samft predict`."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+
+from samft.data.base import BaseDataModule
+from samft.data.files import relative_name
+from samft.data.loader import ResumableSampler
+from samft.data.prompt_files import read_prompts
+from samft.data.prompted import PromptedImage, PromptedImages, collate_prompted, find_source
+from samft.data.readers.image import probe_image
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PromptedImagesDataModule(BaseDataModule):
+    """Images from anywhere, with boxes and points from a file; for prediction only.
+
+    Args:
+        source: An image, a folder or a glob pattern.
+        prompts: JSON or CSV file with boxes and points in pixels of the original images. Without
+            one all images come without prompts; with one only those that it names.
+        batch_size: Images per step and device.
+        num_workers: Processes that load images; 0 loads in the main process.
+    """
+
+    source: str
+    prompts: str | None = None
+    batch_size: int = 1
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_at_least("batch_size", 1)
+        self._check_at_least("num_workers", 0)
+        self._dataset: PromptedImages | None = None
+
+    def prepare_index(self) -> None:
+        """Find the images, read the prompts and check both; once.
+
+        Raises:
+            SamftError: for everything that is wrong with them.
+        """
+        if self._dataset is not None:
+            return
+        root, paths = find_source(self.source)
+        if self.prompts is None:
+            for path in paths:
+                probe_image(path)
+            self._dataset = PromptedImages(root, paths, {})
+            return
+        file = Path(self.prompts).expanduser()
+        prompts = read_prompts(file, _by_name(root, paths), cache(probe_image))
+        named = [path for path in paths if path in prompts]
+        if len(named) < len(paths):
+            _log.info("%d of %d images have prompts in %s", len(named), len(paths), file)
+        self._dataset = PromptedImages(root, named, prompts)
+
+    def predict_dataloader(self) -> DataLoader[PromptedImage]:
+        """Every image once, on one process."""
+        self.prepare_index()
+        assert self._dataset is not None  # just made
+        rank, world_size = self._share()
+        sampler = ResumableSampler(
+            len(self._dataset),
+            seed=0,
+            shuffle=False,
+            rank=rank,
+            world_size=world_size,
+            pad=False,
+        )
+        return DataLoader(
+            self._dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=partial(collate_prompted, image_size=self.resolved_image_size()),
+        )
+
+
+def _by_name(root: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the images by relative path, and by file name where only one has it."""
+    counts = Counter(path.name for path in paths)
+    names = {path.name: path for path in paths if counts[path.name] == 1}
+    return names | {relative_name(root, path): path for path in paths}
