@@ -200,9 +200,7 @@ def run_all(options: argparse.Namespace) -> dict[tuple[str, str], Measurement]:
     return best
 
 
-def table(
-    best: dict[tuple[str, str], Measurement], options: argparse.Namespace
-) -> Iterable[str]:
+def table(best: dict[tuple[str, str], Measurement], options: argparse.Namespace) -> Iterable[str]:
     """Yield the lines of the result."""
     bound = best[MATMUL, "bound"].seconds
     config = replace(ARCHITECTURES["vit_b"], image_size=options.size)
@@ -264,9 +262,7 @@ def main() -> None:
         return
     name, mode = options.worker
     device = torch.device(options.device)
-    found = (
-        measure_matmul(device) if name == MATMUL else measure(name, mode, options.size, device)
-    )
+    found = measure_matmul(device) if name == MATMUL else measure(name, mode, options.size, device)
     print(json.dumps(vars(found)))
 
 

@@ -17,6 +17,7 @@ from samft.data.base import BaseDataModule
 from samft.data.checks import check_files
 from samft.data.collate import collate
 from samft.data.dataset import SampleDataset
+from samft.data.examples import use_example
 from samft.data.files import relative_name
 from samft.data.loader import ResumableLoader, ResumableSampler
 from samft.data.pairing import OnMissing
@@ -41,8 +42,8 @@ class SamDataModule(BaseDataModule):
     """Loads images with masks, split by case.
 
     Args:
-        root: Folder of the data; `~` works, and `package:NAME/FOLDER` is a folder inside an
-            installed Python package.
+        root: Folder of the data; `~` works, `package:NAME/FOLDER` is a folder inside an installed
+            Python package, and `example:ct_chest` is a packaged data set with its settings.
         batch_size: Images per training step and device.
         eval_batch_size: Images per validation, test and prediction step.
         num_workers: Processes that load data; 0 loads in the main process. The result is the same.
@@ -80,6 +81,7 @@ class SamDataModule(BaseDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        use_example(self)
         self._check_settings()
         self._transform = build_transform(self.transforms)
         self._splits: dict[Split, list[Record]] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -48,7 +49,9 @@ class AlbumentationsTransform:
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """Return an augmented sample."""
-        self._compose.set_random_seed(seed % 2**32)
+        # Not `set_random_seed`: it gives every transform the same stream, so that for example both
+        # flips of a sample would always come together.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         image = np.ascontiguousarray(sample.image.permute(1, 2, 0).numpy())
         whole = image.dtype == np.uint8
         # OpenCV cannot warp int32, and float images are expected in 0..1.

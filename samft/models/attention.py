@@ -74,7 +74,8 @@ def _by_distance(table: Tensor, size: int) -> Tensor:
 def _eager(q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:
     logits = (q * q.shape[-1] ** -0.5) @ k.mT
     terms = terms_h[..., :, None] + terms_w[..., None, :]
-    return (logits + terms.flatten(-2)).softmax(dim=-1) @ v
+    attended: Tensor = (logits + terms.flatten(-2)).softmax(dim=-1) @ v
+    return attended
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:

@@ -38,9 +38,13 @@ def chunked_attention(
         (B, h, w, C).
     """
     heads = qkv.view(*qkv.shape[:3], 3, num_heads, -1)
+    precision = torch.promote_types(qkv.dtype, torch.float32)
     with torch.autocast(qkv.device.type, enabled=False):
         out: Tensor = _ChunkedAttention.apply(  # type: ignore[no-untyped-call]  # torch: no type
-            heads, padding.view(3, num_heads, -1), by_row, by_column
+            heads,
+            padding.view(3, num_heads, -1).to(precision),
+            by_row.to(precision),
+            by_column.to(precision),
         )
     return out.flatten(3)
 
@@ -151,7 +155,7 @@ class _ChunkedAttention(torch.autograd.Function):
         grad_qkv, grad_padding = torch.empty_like(qkv), torch.zeros_like(padding)
         grad_row, grad_column = torch.zeros_like(by_row), torch.zeros_like(by_column)
         # Each row of the softmax's gradient needs the inner product of output and gradient.
-        inner_map = (grad.unsqueeze(3) * out).sum(-1, keepdim=True)
+        inner_map = (grad.unsqueeze(3).to(padding.dtype) * out).sum(-1, keepdim=True)
         nothing = torch.zeros_like(padding[:1])
         for block in _blocks(qkv, (by_row.shape[0], by_column.shape[0])):
             q, k, v = block.read(qkv, padding)

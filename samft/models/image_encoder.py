@@ -8,6 +8,8 @@ Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A; Li et al. 2022 (ViTD
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +23,6 @@ from samft.models.pieces import by_rows
 
 _NORM_EPS = 1e-6
 _MLP_RATIO = 4
-_MLP_ROWS = 16
 
 
 class ImageEncoder(nn.Module):
@@ -134,28 +135,26 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, h, w, C) for `x` (B, h, w, C)."""
         x = x + self.drop_path(self._attend(x))
-        return x + self.drop_path(self._mlp(x))
+        parameters = (*self.norm2.parameters(), *self.mlp.parameters())
+        update = by_rows(self._transform, x, parameters=parameters)
+        result: Tensor = x + self.drop_path(update)
+        return result
 
     def _attend(self, x: Tensor) -> Tensor:
-        def branch(tokens: Tensor) -> Tensor:
-            result: Tensor = self.attn(self.norm1(tokens))
-            return result
+        # Rows of windows are independent. With gradients it stays one piece: running the attention
+        # again in the backward pass would cost more than it saves.
+        rows = self.attn.window_size
+        if rows and not torch.is_grad_enabled():
+            return by_rows(self._attend_piece, x, num_rows=rows)
+        return self._attend_piece(x)
 
-        if torch.is_grad_enabled() or not self.attn.window_size:
-            return branch(x)
-        return by_rows(branch, x, num_rows=self.attn.window_size)
+    def _attend_piece(self, x: Tensor) -> Tensor:
+        result: Tensor = self.attn(self.norm1(x))
+        return result
 
-    def _mlp(self, x: Tensor) -> Tensor:
-        def branch(tokens: Tensor) -> Tensor:
-            result: Tensor = self.mlp(self.norm2(tokens))
-            return result
-
-        return by_rows(
-            branch,
-            x,
-            num_rows=_MLP_ROWS,
-            parameters=(*self.norm2.parameters(), *self.mlp.parameters()),
-        )
+    def _transform(self, x: Tensor) -> Tensor:
+        result: Tensor = self.mlp(self.norm2(x))
+        return result
 
 
 class Mlp(nn.Module):
@@ -237,8 +236,7 @@ class Neck(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (B, h, w, D) for `input` (B, h, w, C)."""
-        project, norm, conv, last_norm = self
-        x = norm(linear(input, project.weight.flatten(1)))
-        x = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        result: Tensor = last_norm(x)
+        x = self[1](linear(input, cast(nn.Conv2d, self[0]).weight.flatten(1)))
+        x = self[2](x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        result: Tensor = self[3](x)
         return result

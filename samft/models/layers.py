@@ -79,4 +79,4 @@ def upsample_2x2(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
     """
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = None if conv.bias is None else conv.bias.repeat(4)
-    return linear(x, weight, bias).unflatten(-1, (4, conv.out_channels))
+    return linear(x, weight, bias).view(*x.shape[:-1], 4, conv.out_channels)

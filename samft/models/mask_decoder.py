@@ -5,8 +5,11 @@ Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A "Lightweight mask dec
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from samft.models.config import SamConfig
 from samft.models.layers import ReluMlp, upsample_2x2
@@ -65,8 +68,8 @@ class MaskDecoder(nn.Module):
             key_mask=self._key_mask(prompts.key_mask),
         )
         chosen = _MASKS[multimask]
-        upscaled = self.output_upscaling(image.unflatten(1, (height, width)))
-        logits = self._kernels(tokens)[:, chosen] @ upscaled.flatten(1, -2).mT
+        upscaled = self.output_upscaling(image)
+        logits = self._kernels(tokens)[:, chosen] @ upscaled.flatten(1, 3).mT
         return MaskOutput(
             logits=_shuffle(logits, height, width),
             iou=self.iou_prediction_head(tokens[:, 0])[:, chosen],
@@ -114,18 +117,16 @@ class Upscaling(nn.Sequential):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (P, h, w, 4, 4, D / 8), the 4 x 4 pixels of each cell of `input` (P, h, w, D).
+        """Return (P, h * w, 4, 4, D / 8), the 4 x 4 pixels of each cell of `input` (P, h * w, D).
 
         The 2 x 2 pixels of the first step and within them those of the second, each row by row.
         They are left in this order because sorting finished masks moves far less memory.
         """
-        conv1, norm, gelu, conv2, _ = self
-        x = gelu(norm(upsample_2x2(input, conv1)))
-        result: Tensor = gelu(upsample_2x2(x, conv2))
-        return result
+        x = F.gelu(self[1](upsample_2x2(input, cast(nn.ConvTranspose2d, self[0]))))
+        return F.gelu(upsample_2x2(x, cast(nn.ConvTranspose2d, self[3])))
 
 
 def _shuffle(logits: Tensor, height: int, width: int) -> Tensor:
     """Sort (P, M, h * w * 16) pixels in `Upscaling`'s order into (P, M, 4 h, 4 w)."""
-    cells = logits.unflatten(-1, (height, width, 2, 2, 2, 2))
-    return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
+    cells = logits.view(*logits.shape[:2], height, width, 2, 2, 2, 2)
+    return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*logits.shape[:2], 4 * height, 4 * width)

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
 from samft.models.matmul import is_traced
 
 Branch = Callable[[Tensor], Tensor]
 
-_PIECE_TOKENS = 1024
+_PIECE_TOKENS = 512
 
 
 def by_rows(
@@ -58,12 +57,13 @@ def _pieces(num_rows: int, *maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 class _ByRows(torch.autograd.Function):
     @staticmethod
-    @custom_fwd(device_type="cpu")
     def forward(
         ctx: Any, branch: Branch, num_rows: int, x: Tensor, *parameters: nn.Parameter
     ) -> Tensor:
         ctx.branch, ctx.num_rows = branch, num_rows
-        ctx.random_state = torch.get_rng_state()  # for dropout in the branch
+        # The second run has to be like the first, also with dropout in the branch.
+        ctx.random_state = torch.get_rng_state()
+        ctx.autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
         ctx.save_for_backward(x, *parameters)
         out = torch.empty_like(x)
         for piece, place in _pieces(num_rows, x, out):
@@ -71,22 +71,29 @@ class _ByRows(torch.autograd.Function):
         return out
 
     @staticmethod
-    @custom_bwd(device_type="cpu")
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
         wanted = [parameter for parameter in parameters if parameter.requires_grad]
         sums = [torch.zeros_like(parameter) for parameter in wanted]
         grad_x = torch.empty_like(x)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(ctx.random_state)
             for piece, grad_piece, place in _pieces(ctx.num_rows, x, grad, grad_x):
                 source = piece.detach().requires_grad_()
-                answer = ctx.branch(source)
+                answer = _run_again(ctx, source)
                 upstream = grad_piece.to(answer.dtype)  # autocast may have chosen another one
-                found = torch.autograd.grad(answer, [source, *wanted], upstream)
+                found = torch.autograd.grad(
+                    answer, [source, *wanted], upstream, materialize_grads=True
+                )
                 place.copy_(found[0])
-                for total, part in zip(sums, found[1:], strict=True):
-                    total += part
+                sums = [total.add_(part) for total, part in zip(sums, found[1:], strict=True)]
         rest = iter(sums)
         return None, None, grad_x, *(next(rest) if p.requires_grad else None for p in parameters)
+
+
+def _run_again(ctx: Any, source: Tensor) -> Tensor:
+    enabled, dtype = ctx.autocast
+    with torch.enable_grad(), torch.autocast("cpu", enabled=enabled, dtype=dtype):
+        answer: Tensor = ctx.branch(source)
+    return answer

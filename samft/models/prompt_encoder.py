@@ -6,7 +6,7 @@ Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A "Prompt encoder".
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from samft.errors import PromptError
 from samft.models.config import SamConfig
 from samft.models.layers import downsample_2x2
+from samft.models.matmul import linear
 from samft.types import ABSENT, NEGATIVE, PADDING, POSITIVE, PromptBatch
 
 _MASK_CHANNELS = 16
@@ -112,14 +113,17 @@ class PromptEncoder(nn.Module):
 
     def _points(self, points: Tensor, labels: Tensor) -> Tensor:
         kind = labels[..., None]
-        negative, positive = self.point_embeddings[0].weight, self.point_embeddings[1].weight
+        negative, positive = self._type(0), self._type(1)
         embedding = self._position(points)
         embedding = embedding + (kind == POSITIVE) * positive + (kind == NEGATIVE) * negative
         return torch.where(kind == PADDING, self.not_a_point_embed.weight, embedding)
 
     def _boxes(self, boxes: Tensor) -> Tensor:
-        corners = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
-        return self._position(boxes.unflatten(1, (2, 2))) + corners
+        corners = torch.cat((self._type(2), self._type(3)))
+        return self._position(boxes.view(-1, 2, 2)) + corners
+
+    def _type(self, index: int) -> Tensor:
+        return cast(nn.Embedding, self.point_embeddings[index]).weight
 
     def _position(self, points: Tensor) -> Tensor:
         code: Tensor = self.pe_layer((points.float() + 0.5) / self.image_size)
@@ -182,10 +186,10 @@ class MaskDownscaling(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return (P, h, w, D) for logits `input` (P, 1, 4 h, 4 w)."""
-        conv1, norm1, gelu, conv2, norm2, _, project = self
-        x = gelu(norm1(downsample_2x2(input.permute(0, 2, 3, 1), conv1)))
-        x = gelu(norm2(downsample_2x2(x, conv2)))
-        return F.linear(x, project.weight.flatten(1), project.bias)
+        first, second, last = (cast(nn.Conv2d, self[index]) for index in (0, 3, 6))
+        x = F.gelu(self[1](downsample_2x2(input.permute(0, 2, 3, 1), first)))
+        x = F.gelu(self[4](downsample_2x2(x, second)))
+        return linear(x, last.weight.flatten(1), last.bias)
 
 
 def check_prompts(prompts: PromptBatch, *, mask_size: int) -> None:

@@ -107,7 +107,8 @@ class TwoWayBlock(nn.Module):
             result: Tensor = self.self_attn(tokens, tokens, tokens, key_mask=key_mask)
             return result
         placed = tokens + position
-        return tokens + self.self_attn(placed, placed, tokens, key_mask=key_mask)
+        update: Tensor = self.self_attn(placed, placed, tokens, key_mask=key_mask)
+        return tokens + update
 
 
 class CrossAttention(nn.Module):
@@ -139,7 +140,7 @@ class CrossAttention(nn.Module):
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.num_heads, x.shape[2] // self.num_heads).transpose(1, 2)
 
 
 class TokenMlp(nn.Module):

@@ -81,16 +81,20 @@ def check_declared_size(path: Path, shape: Sequence[int], itemsize: int) -> None
 
 
 @contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
+def reading(
+    path: Path, expected: str, *, also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Turn whatever a parser raises inside the block into a `DatasetError` about `path`.
 
     Args:
         path: The file being read.
         expected: What it should have been, such as `a NIfTI volume`.
+        also: The parser's own exceptions.
 
     Raises:
         DatasetError: in place of the parser's exception.
     """
+    parse_errors: tuple[type[Exception], ...] = (*_PARSE_ERRORS, *also)
     try:
         yield
     except SamftError:
@@ -101,7 +105,7 @@ def reading(path: Path, expected: str) -> Iterator[None]:
         raise DatasetError(
             "the file may not be read", where=path, fix="check its permissions"
         ) from error
-    except _PARSE_ERRORS as error:
+    except parse_errors as error:
         raise unreadable(path, _one_line(error), expected) from error
 
 

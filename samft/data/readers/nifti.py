@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,12 @@ def probe_nifti(path: Path) -> VolumeGeometry:
         DatasetError: if the file is damaged, lies about its size, or is larger than allowed.
         DependencyError: if nibabel is not installed.
     """
-    with reading(path, _EXPECTED):
+    with _reading_nifti(path):
         image, geometry = _open(path)
         needed = int(image.dataobj.offset) + math.prod(image.shape) * image.dataobj.dtype.itemsize
-        found = stored_size(path)
-        if found < needed % 2**32:
-            raise unreadable(path, f"{found} bytes of data", f"{needed} bytes by its header")
-        return geometry
+    if stored_size(path) != needed % 2**32:
+        read_nifti(path)  # strange, so decode it to find out
+    return geometry
 
 
 def read_nifti(path: Path) -> Volume:
@@ -41,7 +41,7 @@ def read_nifti(path: Path) -> Volume:
         DatasetError: if the file is damaged, lies about its size, or is larger than allowed.
         DependencyError: if nibabel is not installed.
     """
-    with reading(path, _EXPECTED):
+    with _reading_nifti(path):
         image, geometry = _open(path)
         data = np.asanyarray(image.dataobj)
         if data.dtype == np.float64:
@@ -49,6 +49,19 @@ def read_nifti(path: Path) -> Volume:
         native = data.reshape(*geometry.native_shape, geometry.channels)
         array = np.ascontiguousarray(geometry.to_canonical(native))
         return Volume(array=array, geometry=geometry)
+
+
+def _reading_nifti(path: Path) -> AbstractContextManager[None]:
+    require("nibabel", extra="medical", purpose="read NIfTI files")
+    from nibabel import filebasedimages, spatialimages
+
+    own = (
+        filebasedimages.ImageFileError,
+        spatialimages.HeaderDataError,
+        spatialimages.HeaderTypeError,
+        spatialimages.ImageDataError,
+    )
+    return reading(path, _EXPECTED, also=own)
 
 
 def _open(path: Path) -> tuple[Any, VolumeGeometry]:  # Any: nibabel's types are partial

@@ -66,9 +66,8 @@ def probe_nrrd(path: Path) -> VolumeGeometry:
     with reading(path, _EXPECTED):
         layout = _layout(path, _header(path))
         needed = math.prod(layout.sizes) * layout.dtype.itemsize
-        found = stored_size(path, layout.data_start)
-        if layout.encoding != "bzip2" and found < needed % 2**32:
-            raise unreadable(path, f"{found} bytes of data", f"{needed} bytes by its header")
+        if stored_size(path, layout.data_start) != needed % 2**32:
+            _unpack(path, layout)  # strange, so unpack it to find out
         return layout.geometry
 
 
@@ -109,8 +108,9 @@ def _header(path: Path) -> Mapping[str, Any]:  # Any: header fields are of many 
         with path.open("rb") as file:
             header = dict(nrrd.read_header(file))
             header["data start"] = file.tell()
-    except nrrd.NRRDError as error:
-        raise unreadable(path, str(error).splitlines()[0], _EXPECTED) from error
+    except (nrrd.NRRDError, StopIteration) as error:
+        found = str(error).splitlines() or ["no header"]
+        raise unreadable(path, found[0], _EXPECTED) from error
     for field in ("data file", "datafile"):
         # It may point anywhere on this machine.
         if field in header:
@@ -165,7 +165,8 @@ def _directions(
         missing = [axis for axis, row in enumerate(rows) if np.isnan(row).any()]
         channel = missing[0] if len(missing) == 1 else None
         steps = np.array([row for axis, row in enumerate(rows) if axis != channel])
-    if steps.shape not in ((2, 3), (3, 3)):
+    space_axes = axes if channel is None else axes - 1
+    if steps.shape not in ((2, 3), (3, 3)) or len(steps) != space_axes:
         raise unreadable(path, f"{axes} axes, {steps.shape[0]} of them in space", _EXPECTED)
     return steps, channel
 
