@@ -1,6 +1,5 @@
 """Tiny data sets on disk, one per layout: bright round objects on a dark, noisy ground."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -159,13 +158,3 @@ def index_mask_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(root / "images" / split / f"tile{number}.png", np.dstack([grey, grey, grey // 2]))
         save(root / "labels" / split / f"tile{number}.png", mask)
     return root
-
-
-@pytest.fixture
-def broken_png(tmp_path: Path) -> Iterator[Path]:
-    """A PNG file that ends in the middle."""
-    path = save(tmp_path / "whole.png", picture(discs(0), 0))
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(path.read_bytes()[:400])
-    path.unlink()
-    yield broken

@@ -31,7 +31,7 @@ from samft.data.splits import (
 )
 from samft.data.tally import Tally
 from samft.data.transforms import build_transform
-from samft.errors import DatasetError
+from samft.errors import ConfigError, DatasetError
 from samft.types import SamBatch, Sample
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class SamDataModule(BaseDataModule):
         records = self.records(split)
         # A copy without the trainer is what travels to the workers.
         reader = copy.copy(self)
-        reader.trainer = None
+        reader.trainer, reader._tallies = None, {}
         return SampleDataset(
             records,
             reader.read,
@@ -308,3 +308,11 @@ class SamDataModule(BaseDataModule):
         for name in ("num_workers", "seed"):
             self._check_at_least(name, 0)
         check_fractions(self.val_fraction, self.test_fraction)
+        try:
+            re.compile(self.case_pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                "the pattern is no regular expression",
+                where="data.case_pattern",
+                found=f"{self.case_pattern!r}: {error}",
+            ) from error

@@ -22,7 +22,7 @@ from samft.data.objects import (
     make_sample,
 )
 from samft.data.pairing import find_pairs, report_lonely
-from samft.data.pictures import percentile_scale, read_picture
+from samft.data.pictures import DEFAULT_PERCENTILES, PercentileScale, read_picture
 from samft.data.readers.image import read_label_map
 from samft.data.records import Record
 from samft.errors import ConfigError
@@ -50,7 +50,7 @@ class MicroscopyDataModule(SamDataModule):
     images: str | None = None
     labels: str | None = None
     objects: Literal["auto", "value", "component"] = "auto"
-    percentiles: tuple[float, float] = (1.0, 99.8)
+    percentiles: tuple[float, float] = DEFAULT_PERCENTILES
     class_name: str = "object"
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class MicroscopyDataModule(SamDataModule):
                 found=list(self.percentiles),
                 expected="two rising numbers from 0 to 100",
             )
-        self._scale = percentile_scale(low, high)
+        self._scale = PercentileScale(low, high)
 
     @property
     def class_names(self) -> Sequence[str]:

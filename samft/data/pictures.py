@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from samft.data.checks import check_same_size
 from samft.data.intensity import percentile_range, to_rgb, to_uint8
 from samft.data.readers.image import read_image
+
+DEFAULT_PERCENTILES = (1.0, 99.8)
+"""Black and white of flat images of more than 8 bits, as in StarDist and Cellpose."""
 
 Scale = Callable[[NDArray[Any]], NDArray[np.uint8]]
 """Maps the values of a file to 0..255."""
@@ -39,18 +43,22 @@ def read_picture(paths: Sequence[Path], scale: Scale) -> NDArray[np.uint8]:
     return to_rgb(np.concatenate(channels), paths[0])
 
 
-def percentile_scale(low: float, high: float, *, keep_8_bit: bool = True) -> Scale:
-    """Return a scale that maps two percentiles of each file to 0 and 255.
+@dataclass(frozen=True, slots=True)
+class PercentileScale:
+    """Maps two percentiles of each file to 0 and 255.
+
+    Files of 8 bits stay as they are: they were made to be looked at.
 
     Args:
         low: Lower percentile, 0 to 100.
         high: Upper percentile.
-        keep_8_bit: Leave 8-bit files as they are: they were made to be looked at.
     """
 
-    def scale(values: NDArray[Any]) -> NDArray[np.uint8]:
-        if keep_8_bit and values.dtype == np.uint8:
-            return values
-        return to_uint8(values, *percentile_range(values, low, high))
+    low: float
+    high: float
 
-    return scale
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return `values` as uint8."""
+        if values.dtype == np.uint8:
+            return values
+        return to_uint8(values, *percentile_range(values, self.low, self.high))

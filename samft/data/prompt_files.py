@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,13 @@ def _add_row(rows: _Rows, values: Mapping[str, str], where: str) -> None:
 def _image(images: Mapping[str, Path], name: str, where: str) -> Path:
     path = images.get(name.replace("\\", "/"))
     if path is None:
+        # Not all names: there may be thousands.
+        close = get_close_matches(name, images, n=1) or list(images)[:1]
         raise PromptError(
-            f"there is no image {name!r} in the source", where=where, fix=did_you_mean(name, images)
+            f"there is no image {name!r} in the source",
+            where=where,
+            found=f"{len(set(images.values()))} images",
+            fix=f"use the path below the source, such as {close[0]!r}" if close else None,
         )
     return path
 

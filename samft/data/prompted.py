@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from samft.data.dataset import SampleKey
 from samft.data.files import describe_contents, list_files, match_files, relative_name
 from samft.data.geometry import boxes_to_input, frame_for, pad, points_to_input, resize_image
-from samft.data.pictures import percentile_scale, read_picture
+from samft.data.pictures import DEFAULT_PERCENTILES, PercentileScale, read_picture
 from samft.data.readers.image import IMAGE_SUFFIXES
 from samft.data.recorded_prompt import RecordedPrompt
 from samft.data.roots import resolve_root
 from samft.errors import DatasetError
 from samft.types import ABSENT, Frame, PromptBatch
 
-_scale = percentile_scale(0.5, 99.5)
+_scale = PercentileScale(*DEFAULT_PERCENTILES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +104,8 @@ class PromptedImages(Dataset[PromptedImage]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> PromptedImage:
-        path = self.paths[index]
+    def __getitem__(self, key: SampleKey) -> PromptedImage:
+        path = self.paths[key.index]
         return PromptedImage(
             image=read_picture([path], _scale),
             prompts=tuple(self.prompts.get(path, ())),

@@ -15,7 +15,7 @@ from samft.data.datamodule import SamDataModule
 from samft.data.files import relative_name
 from samft.data.objects import ObjectMode, decode_colours, from_class_map, make_sample
 from samft.data.pairing import find_pairs
-from samft.data.pictures import percentile_scale, read_picture
+from samft.data.pictures import DEFAULT_PERCENTILES, PercentileScale, read_picture
 from samft.data.readers.image import read_mask
 from samft.data.records import Record
 from samft.errors import ConfigError, DatasetError
@@ -32,7 +32,6 @@ SUIM_PALETTE: Final[dict[str, list[int]]] = {
     "sea floor": [255, 255, 255],
 }
 """The colours (red, green, blue) of SUIM (Islam et al. 2020, arXiv:2004.01241, table I)."""
-_PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,7 +66,7 @@ class UnderwaterDataModule(SamDataModule):
         palette = SUIM_PALETTE if self.palette is None else self.palette
         self._colours = list(palette.values())
         self._check_masks()
-        self._scale = percentile_scale(*_PERCENTILES)
+        self._scale = PercentileScale(*DEFAULT_PERCENTILES)
         self._table: ClassTable = class_table(
             list(palette) if self.masks == "colour" else self.classes,
             first_value=0,

@@ -28,7 +28,9 @@ def test_answers_at_once_without_torch(flag: str) -> None:
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         best = min(best, time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
     # The promise is 0.3 s on a quiet machine; the rest is for a busy one.

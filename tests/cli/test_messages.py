@@ -6,6 +6,20 @@ from samft.cli.messages import explain
 
 KNOWN = {"arch", "optimizer", "lr", "schedule", "max_epochs", "root", "batch_size"}
 
+UNION = """Parser key "trainer.max_epochs":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'int'>, <class 'NoneType'>]
+  Errors:
+    - Expected a <class 'int'>
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'str'>
+  Given value: two"""
+IMPORT = """Parser key "model":
+  Errors:
+    - Problem with given class_path 't.Q':
+        module 't' has no attribute 'Q'
+    - Expected a <class 'NoneType'>"""
+
 CASES = [
     ("Option 'arhc' is not accepted", "unknown setting 'arhc'", "did you mean 'arch'?"),
     (
@@ -34,20 +48,17 @@ CASES = [
         "where: batch_size, found: 2.5, expected: int",
     ),
     (
-        'Parser key "trainer.max_epochs":\n  Does not validate against any of the Union subtypes\n'
-        "  Subtypes: [<class 'int'>, <class 'NoneType'>]\n  Errors:\n    - Expected a <class 'int'>\n"
-        "    - Expected a <class 'NoneType'>\n  Given value type: <class 'str'>\n  Given value: two",
+        UNION,
         "wrong kind of value",
         "found: two, expected: int or nothing",
     ),
     (
-        "Parser key \"freeze\":\n  Errors:\n    - Expected a typing.Literal['a', 'b']. Got value: c",
+        "Parser key \"freeze\":\n  - Expected a typing.Literal['a', 'b']. Got value: c",
         "not one of the possible values",
         "found: c, expected: 'a', 'b'",
     ),
     (
-        "Parser key \"model\":\n  Errors:\n    - Problem with given class_path 't.Q':\n"
-        "        module 't' has no attribute 'Q'\n    - Expected a <class 'NoneType'>",
+        IMPORT,
         "cannot import class 't.Q'",
         "module 't' has no attribute 'Q'",
     ),

@@ -72,7 +72,9 @@ def test_axes(ct_folder: Path, axis: str, letter: str, count: int, size, spacing
 
 
 def test_slices_put_together_are_the_volume(ct_folder: Path) -> None:
-    volume = np.stack([s.layers[0].numpy() > 0 for s in samples(ct_folder, axis="coronal")[:24]])
+    volume = np.stack(
+        [s.layers[0].numpy() > 0 for s in samples(ct_folder, axis="coronal", min_area=1)[:24]]
+    )
     _, labels = ct_volume(0)
     assert np.array_equal(volume.transpose(1, 0, 2), labels[::-1, ::-1, ::-1] > 0)
 
@@ -197,7 +199,7 @@ def test_volumes_are_decoded_once(ct_folder: Path, monkeypatch) -> None:
     read.clear()
     for index in (0, 6, 0, 6):
         tiny[index]
-    assert len(read) >= 4
+    assert len(read) == 3  # the first one was read while preparing
 
 
 def test_soft_masks_with_a_threshold(tmp_path: Path) -> None:
@@ -226,16 +228,26 @@ def test_overlapping_segments_are_read_in_layers(tmp_path: Path) -> None:
 
     values, labels = ct_volume(0)
     geometry = {"space": "left-posterior-superior", "space origin": np.zeros(3)}
-    names = {f"Segment{i}_{k}": v for i, (name, layer) in enumerate([("a", 0), ("all", 1)])
-             for k, v in (("Name", name), ("LabelValue", "1"), ("Layer", str(layer)))}
+    names = {
+        f"Segment{i}_{k}": v
+        for i, (name, layer) in enumerate([("a", 0), ("all", 1)])
+        for k, v in (("Name", name), ("LabelValue", "1"), ("Layer", str(layer)))
+    }
     steps = np.diag([0.8, 0.8, 5.0])
     layers = np.stack([labels == 1, labels > 0]).astype(np.uint8)
-    nrrd.write(str(tmp_path / "ct.nrrd"), values.transpose(2, 1, 0),
-               geometry | {"space directions": steps})
-    nrrd.write(str(tmp_path / "ct.seg.nrrd"), layers.transpose(0, 3, 2, 1), geometry | names | {
-        "space directions": np.vstack([np.full(3, np.nan), steps]),
-        "kinds": ["list", "domain", "domain", "domain"],
-    })
+    nrrd.write(
+        str(tmp_path / "ct.nrrd"), values.transpose(2, 1, 0), geometry | {"space directions": steps}
+    )
+    nrrd.write(
+        str(tmp_path / "ct.seg.nrrd"),
+        layers.transpose(0, 3, 2, 1),
+        geometry
+        | names
+        | {
+            "space directions": np.vstack([np.full(3, np.nan), steps]),
+            "kinds": ["list", "domain", "domain", "domain"],
+        },
+    )
     sample = samples(tmp_path, objects="class")[2]
     assert sample.layers.shape[0] == 2
     first, both = sample.masks()

@@ -36,7 +36,10 @@ def message(root: Path, **settings) -> str:
 LAYOUTS = {
     "folders": {"images/a.png": "masks/a.png", "images/b.jpg": "masks/b.png"},
     "folders with suffix": {"images/a.png": "labels/a_label.tif", "images/b.png": "labels/b.tif"},
-    "split folders": {"train/images/a.png": "train/masks/a.png", "val/images/a.png": "val/masks/a.png"},
+    "split folders": {
+        "train/images/a.png": "train/masks/a.png",
+        "val/images/a.png": "val/masks/a.png",
+    },
     "split folders inside": {"images/train/a.png": "labels/train/a.png"},
     "beside": {"a.tif": "a_masks.tif", "b.tif": "b_seg.tif", "c.tif": "c_label.png"},
     "prefix": {"img2d.tif": "mask2d.tif", "img_7.tif": "mask_7.tif", "image-8.png": "label-8.png"},
@@ -50,7 +53,10 @@ LAYOUTS = {
     },
     "longest name wins": {"a.png": "a_mask.png", "a_b.png": "masks/a_b_c.png"},
     "nnU-Net": {"imagesTr/liver_001_0000.nii.gz": "labelsTr/liver_001.nii.gz"},
-    "numbers like channels": {"img_0000.png": "img_0000_mask.png", "img_0001.png": "img_0001_mask.png"},
+    "numbers like channels": {
+        "img_0000.png": "img_0000_mask.png",
+        "img_0001.png": "img_0001_mask.png",
+    },
     "other folder": {"original/a.png": "annotations/x/a.png"},
     "dots in names": {"images/LFT_89.JPG00.png": "labels/LFT_89.JPG00.png"},
     "upper case": {"Images/A.PNG": "Masks/A.PNG"},

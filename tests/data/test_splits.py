@@ -21,9 +21,7 @@ from samft.errors import ConfigError, DatasetError
 
 def records(cases: int, slices: int = 1, split=None) -> list[Record]:
     return [
-        Record(
-            sample_id=f"case{c}/z{z}", case_id=f"case{c}", images=(), labels=(), split=split
-        )
+        Record(sample_id=f"case{c}/z{z}", case_id=f"case{c}", images=(), labels=(), split=split)
         for c in range(cases)
         for z in range(slices)
     ]
@@ -116,9 +114,7 @@ def test_folders_that_name_a_split(name: str, expected: str | None) -> None:
 
 def in_folders(*names: str) -> list[Record]:
     root = Path("/data")
-    found = [
-        Record(sample_id=n, case_id=n, images=(root / n,), labels=()) for n in names
-    ]
+    found = [Record(sample_id=n, case_id=n, images=(root / n,), labels=()) for n in names]
     return with_folder_splits(found, root)
 
 

@@ -1,4 +1,4 @@
-"""Augmentation: the same seed gives the same sample, labels stay labels, presets do what they say."""
+"""Augmentation: same seed, same sample; labels stay labels; presets do what they say."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,17 @@ def test_presets_are_pure_functions_of_the_seed(preset: str, dtype: torch.dtype)
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a.image, b.image)
         assert torch.equal(a.layers, b.layers)
-    assert len({(s.image.double() * torch.arange(s.image.numel()).reshape(s.image.shape)).sum()
-                .item() for s in first}) > 3
+    assert (
+        len(
+            {
+                (s.image.double() * torch.arange(s.image.numel()).reshape(s.image.shape))
+                .sum()
+                .item()
+                for s in first
+            }
+        )
+        > 3
+    )
     assert torch.equal(given.layers, sample(dtype, layers=2).layers)
     assert torch.equal(given.image, sample(dtype).image)
 
@@ -97,8 +106,12 @@ def test_medical_never_mirrors() -> None:
     labels = torch.zeros(1, 64, 64, dtype=torch.int32)
     labels[:, :, :20] = 1
     given = Sample(
-        image=image, layers=labels, object_layer=torch.tensor([0]),
-        object_class=torch.tensor([0]), sample_id="a", case_id="a",
+        image=image,
+        layers=labels,
+        object_layer=torch.tensor([0]),
+        object_class=torch.tensor([0]),
+        sample_id="a",
+        case_id="a",
     )
     transform = build_transform("medical")
     for seed in range(40):

@@ -58,8 +58,7 @@ def test_every_format(tmp_path: Path) -> None:
         *("cell", "debris", "object"),
     ]
     assert [item["category_id"] for item in annotations] == [1, 3]
-    leftovers = [path for path in out.rglob("*.part")]
-    assert leftovers == []
+    assert not list(out.rglob("*.part"))
 
 
 def test_many_objects_need_more_bits(tmp_path: Path) -> None:

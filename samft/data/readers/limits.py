@@ -81,9 +81,7 @@ def check_declared_size(path: Path, shape: Sequence[int], itemsize: int) -> None
 
 
 @contextmanager
-def reading(
-    path: Path, expected: str, *, also: tuple[type[Exception], ...] = ()
-) -> Iterator[None]:
+def reading(path: Path, expected: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn whatever a parser raises inside the block into a `DatasetError` about `path`.
 
     Args:

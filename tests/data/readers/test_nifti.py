@@ -144,9 +144,7 @@ def test_without_nibabel(tmp_path: Path, monkeypatch) -> None:
 
 def test_random_bytes_never_escape(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    data = np.frombuffer(
-        write_nifti(tmp_path / "o.nii", ct_volume(0)[0]).read_bytes(), np.uint8
-    )
+    data = np.frombuffer(write_nifti(tmp_path / "o.nii", ct_volume(0)[0]).read_bytes(), np.uint8)
     for number in range(150):
         hit = data.copy()
         hit[rng.integers(0, 352, 3)] = rng.integers(0, 256, 3)
