@@ -91,21 +91,15 @@ class SamModule(LightningModule):
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
         self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
         self.validation_prompts = tuple(validation_prompts or _VALIDATION)
+        _check_stride(loss_stride)
         _check_names(self.frozen, get_args(Component), "freeze", "part")
         _check_names(self.validation_prompts, _VALIDATION, "validation_prompts", "prompt type")
         self.loss_stride = loss_stride
         self.seed = seed
-        if loss_stride not in (1, 2, 4):
-            raise ConfigError(
-                "loss_stride must be 1, 2 or 4", where="model.loss_stride", found=loss_stride
-            )
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
         )
-        self.base_weights: dict[str, str] = {}
-        if weights is not None:
-            info = load_weights(self.sam, weights)
-            self.base_weights = {"source": str(weights), "sha256": info.sha256}
+        self.base_weights = {} if weights is None else self._load(weights)
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.simulator = build_simulator(self.prompt_settings)
@@ -300,6 +294,10 @@ class SamModule(LightningModule):
             self.sam.get_submodule(name).eval()
         return self
 
+    def _load(self, weights: str) -> dict[str, str]:
+        info = load_weights(self.sam, weights)
+        return {"source": weights, "sha256": info.sha256}
+
     def _freeze(self) -> None:
         for name in self.frozen:
             self.sam.get_submodule(name).requires_grad_(requires_grad=False)
@@ -366,6 +364,11 @@ def _resolve(
         given.validate()
         return given
     return kind.from_dict(given if isinstance(given, Mapping) else {})
+
+
+def _check_stride(stride: int) -> None:
+    if stride not in (1, 2, 4):
+        raise ConfigError("loss_stride must be 1, 2 or 4", where="model.loss_stride", found=stride)
 
 
 def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import lightning.pytorch  # noqa: F401  (its log handlers must not get one test's captured stderr)
 import pytest
 import torch
 

@@ -118,6 +118,14 @@ class SamftCLI(LightningCLI):
                 where=", ".join(missing),
                 fix=" ".join(f"--{name} VALUE" for name in missing),
             )
+        if config.get("weights_only") is False:
+            raise ConfigError(
+                "checkpoints are only read with weights_only",
+                where="weights_only",
+                found=False,
+                fix="leave it out; a checkpoint that needs it off could run code on this machine",
+            )
+        config.weights_only = True
         self.save_config_kwargs["config_filename"] = f"config.{self.subcommand}.yaml"
         if self.subcommand != "fit":
             self.save_config_callback = None  # it needs a log folder; see save_config

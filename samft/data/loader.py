@@ -143,7 +143,7 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
                 where=_SAME_RUN[name],
                 found=now[name],
                 expected=state_dict[name],
-                fix="use the old setting, or start a new run from the weights (model.init_from)",
+                fix="use the old setting, or start a new run from these weights (model.weights)",
             )
         self._resume = dict(state_dict)
 

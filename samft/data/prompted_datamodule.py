@@ -17,6 +17,7 @@ from samft.data.loader import ResumableSampler
 from samft.data.prompt_files import read_prompts
 from samft.data.prompted import PromptedImage, PromptedImages, collate_prompted, find_source
 from samft.data.readers.image import probe_image
+from samft.errors import PromptError
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,13 @@ class PromptedImagesDataModule(BaseDataModule):
             return
         file = Path(self.prompts).expanduser()
         prompts = read_prompts(file, _by_name(root, paths), cache(probe_image))
-        named = [path for path in paths if path in prompts]
+        named = [path for path in paths if prompts.get(path)]
+        if not named:
+            raise PromptError(
+                "the prompt file holds no prompts",
+                where=file,
+                expected="a box or a point for at least one image",
+            )
         if len(named) < len(paths):
             _log.info("%d of %d images have prompts in %s", len(named), len(paths), file)
         self._dataset = PromptedImages(root, named, prompts)

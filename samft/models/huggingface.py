@@ -189,6 +189,7 @@ def _has(folder: Path, pattern: str) -> bool:
 def _snapshot(repo_id: str, patterns: list[str], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
+        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -210,12 +211,12 @@ def _snapshot(repo_id: str, patterns: list[str], *, offline: bool) -> Path:
             where=repo_id,
             fix="download them once without SAMFT_OFFLINE and HF_HUB_OFFLINE, or pass a folder",
         ) from error
-    except OSError as error:
+    except (OSError, *HfHubHTTPError.__bases__) as error:  # the base is its HTTP library's own
         raise _unreachable(repo_id, error) from error
     return Path(folder)
 
 
-def _unreachable(repo_id: str, error: OSError) -> MachineError:
+def _unreachable(repo_id: str, error: Exception) -> MachineError:
     cause = str(error).strip().splitlines() or [type(error).__name__]
     return MachineError(
         "the weights could not be fetched from the hub",

@@ -60,16 +60,16 @@ class MaskDecoder(nn.Module):
                 `None`.
         """
         height, width = embeddings.shape[-2:]
-        maps = embeddings.permute(0, 2, 3, 1)[image_index] + prompts.dense
+        image = embeddings.flatten(2).mT.contiguous()[image_index] + prompts.dense
         tokens, image = self.transformer(
             self._tokens(prompts.tokens),
-            maps.flatten(1, 2),
+            image,
             image_position=image_position,
             key_mask=self._key_mask(prompts.key_mask),
         )
         chosen = _MASKS[multimask]
         upscaled = self.output_upscaling(image)
-        logits = self._kernels(tokens)[:, chosen] @ upscaled.flatten(1, 3).mT
+        logits = upscaled.flatten(1, 3) @ self._kernels(tokens)[:, chosen].mT
         return MaskOutput(
             logits=_shuffle(logits, height, width),
             iou=self.iou_prediction_head(tokens[:, 0])[:, chosen],
@@ -127,6 +127,7 @@ class Upscaling(nn.Sequential):
 
 
 def _shuffle(logits: Tensor, height: int, width: int) -> Tensor:
-    """Sort (P, M, h * w * 16) pixels in `Upscaling`'s order into (P, M, 4 h, 4 w)."""
-    cells = logits.view(*logits.shape[:2], height, width, 2, 2, 2, 2)
-    return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*logits.shape[:2], 4 * height, 4 * width)
+    """Sort (P, h * w * 16, M) pixels in `Upscaling`'s order into (P, M, 4 h, 4 w)."""
+    count, _, masks = logits.shape
+    cells = logits.view(count, height, width, 2, 2, 2, 2, masks)
+    return cells.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(count, masks, 4 * height, 4 * width)

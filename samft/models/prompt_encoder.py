@@ -28,8 +28,8 @@ class EncodedPrompts(NamedTuple):
     Args:
         tokens: (P, T, D) one token per point, box corner and padding slot; T may be 0.
         key_mask: (P, T) bool, True where a token counts; `None` when all of them do.
-        dense: (P, h, w, D) to be added to the image embedding, or (1, 1, 1, D) when no prompt
-            has a mask.
+        dense: (P, h * w, D) to be added to the image embedding, or (1, D) when no prompt has a
+            mask.
     """
 
     tokens: Tensor
@@ -130,13 +130,13 @@ class PromptEncoder(nn.Module):
         return code
 
     def _dense(self, prompts: PromptBatch) -> Tensor:
-        without = self.no_mask_embed.weight[:, None, None, :]
+        without = self.no_mask_embed.weight
         if prompts.mask_logits is None:
             return without
-        dense: Tensor = self.mask_downscaling(prompts.mask_logits)
+        dense: Tensor = self.mask_downscaling(prompts.mask_logits).flatten(1, 2)
         if prompts.has_mask is None:
             return dense
-        return torch.where(prompts.has_mask[:, None, None, None], dense, without)
+        return torch.where(prompts.has_mask[:, None, None], dense, without)
 
 
 class FourierPosition(nn.Module):

@@ -125,6 +125,12 @@ def test_checkpoint_that_carries_code(capsys, tmp_path: Path) -> None:
     assert not Path("canary").exists()
 
 
+def test_weights_only_cannot_be_switched_off(capsys, tmp_path: Path) -> None:
+    pairs(tmp_path / "data")
+    said = fit(capsys, "--weights_only", "false")
+    assert "checkpoints are only read with weights_only" in said
+
+
 def test_missing_weights_file(capsys, tmp_path: Path) -> None:
     pairs(tmp_path / "data")
     said = fit(capsys, "--model.weights", "sam_vit_b.pth")

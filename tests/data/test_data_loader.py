@@ -134,7 +134,7 @@ def test_refuses_other_settings_in_the_middle_of_an_epoch(changed: dict, name: s
         loader(**changed).load_state_dict(first.state_dict())
     text = str(caught.value)
     assert name in text
-    assert "model.init_from" in text
+    assert "model.weights" in text
     assert len(text.splitlines()) <= 4
 
 

@@ -152,6 +152,8 @@ JSON_MISTAKES = [
     ({"a.pgn": []}, "there is no image 'a.pgn'", "such as 'a.png'"),
     ({"../photos/a.png": []}, "there is no image '../photos/a.png'", ""),
     ({"/etc/passwd": []}, "there is no image '/etc/passwd'", ""),
+    ({}, "holds no prompts", "at least one image"),
+    ({"a.png": []}, "holds no prompts", "at least one image"),
     ({"a.png": {}}, "prompts are no list", "'a.png'"),
     ({"a.png": [3]}, "a prompt is no object", "'a.png'[0]"),
     ({"a.png": [{}]}, "neither box nor points", "'a.png'[0]"),

@@ -1,6 +1,8 @@
 """Key names of `transformers.SamModel`, and weights by hub id without a network."""
 
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -44,14 +46,13 @@ def their_config(config):
             "num_hidden_layers": config.decoder_depth,
             "num_attention_heads": config.decoder_heads,
             "mlp_dim": config.decoder_mlp_dim,
-            "iou_head_hidden_dim": 256,
+            "iou_head_hidden_dim": config.embed_dim,
         },
     )
 
 
-def reshaped(model):
-    """Give the IoU head of a narrow model the width that samft builds; only names matter here."""
-    return {key: tuple(tensor.shape) for key, tensor in model.items()}
+def shapes(state):
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHITECTURES))
@@ -62,7 +63,7 @@ def test_names_of_every_size_go_there_and_back(arch):
     if arch in OFFICIAL_COUNTS:
         assert len(ours) == OFFICIAL_COUNTS[arch]
     renamed = to_huggingface(ours)
-    assert reshaped(renamed) == reshaped(theirs)
+    assert shapes(renamed) == shapes(theirs)
     del renamed[COPY]  # values on the meta device cannot be compared
     back = from_huggingface(renamed)
     assert list(back) == list(ours)
@@ -220,15 +221,16 @@ def failing(error):
 
 
 def test_errors_of_the_hub_are_told_as_ours(monkeypatch):
-    import httpx
     from huggingface_hub import errors
 
-    answer = httpx.Response(404, request=httpx.Request("GET", "https://hub.example/owner/sam"))
+    answer = mock.MagicMock(headers={})
+    timeout = errors.HfHubHTTPError.__bases__[0]
     for error, expected, words in (
         (errors.RepositoryNotFoundError("no", response=answer), CheckpointError, "no such hub"),
         (errors.GatedRepoError("no", response=answer), CheckpointError, "hf auth login"),
         (errors.HfHubHTTPError("500 oops", response=answer), MachineError, "500 oops"),
         (errors.LocalEntryNotFoundError("no connection"), MachineError, "check the network"),
+        (timeout("read timed out"), MachineError, "read timed out"),
         (OSError(28, "No space left on device"), MachineError, "No space left"),
     ):
         monkeypatch.setattr("huggingface_hub.snapshot_download", failing(error))
@@ -239,7 +241,7 @@ def test_errors_of_the_hub_are_told_as_ours(monkeypatch):
 
 
 def test_without_huggingface_hub(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(DependencyError, match=r"owner/sam(?s:.*)samft\[export\]"):
         resolve_weights("owner/sam")
 
