@@ -98,18 +98,21 @@ MODES = ("forward", "forward+backward")
 
 
 def count_gflop(config: SamConfig) -> float:
-    """Count the forward pass's products, 2 operations per multiply-add, none on padded tokens."""
+    """Count the products of a forward pass of the official encoder, 2 operations per multiply-add.
+
+    That encoder projects the padding of its windows too; samft does not, but is measured against
+    the same count.
+    """
     tokens, dim, out = config.grid_size**2, config.encoder_dim, config.embed_dim
-    side, heads = config.window_size, config.encoder_heads
+    side = config.window_size
     windows = (-(-config.grid_size // side)) ** 2
-    total = tokens * 3 * config.patch_size**2 * dim + tokens * (dim * out + 9 * out * out)
+    total = tokens * (3 * config.patch_size**2 * dim + dim * out + 9 * out * out)
     for index in range(config.encoder_depth):
         is_global = index in config.global_blocks
-        groups, group = (1, tokens) if is_global else (windows, side**2)
-        edge = config.grid_size if is_global else side
-        attention = groups * group * (2 * group + 2 * edge) * dim
-        total += 12 * tokens * dim * dim + attention
-    assert dim % heads == 0
+        groups, edge = (1, config.grid_size) if is_global else (windows, side)
+        padded = groups * edge**2
+        attention = 2 * edge**2 + 2 * edge  # q . k, p . v; q . R_h, q . R_w
+        total += tokens * 8 * dim**2 + padded * (4 * dim**2 + attention * dim)
     return 2 * total / 1e9
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
 }
 LIGHTNING_COMMANDS = ("fit", "validate", "test")
 DEBUG_VARIABLE = "SAMFT_DEBUG"
+OFFLINE_FLAG, OFFLINE_VARIABLE = "--offline", "SAMFT_OFFLINE"
 
 OK, USER_ERROR, MACHINE_ERROR, INTERRUPTED = 0, 2, 3, 130
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    arguments = _command_first(arguments)
+    arguments = _command_first(_without_offline(arguments))
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return OK
@@ -71,6 +72,13 @@ def _dispatch(arguments: list[str]) -> int:
     module = "lightning" if command in LIGHTNING_COMMANDS else f"commands.{command}"
     run: Callable[[list[str]], int] = import_module(f"samft.cli.{module}").main
     return run(arguments if command in LIGHTNING_COMMANDS else rest)
+
+
+def _without_offline(arguments: list[str]) -> list[str]:
+    """Take `--offline` out of the arguments; it holds for everything this process does."""
+    if OFFLINE_FLAG in arguments:
+        os.environ[OFFLINE_VARIABLE] = "1"
+    return [word for word in arguments if word != OFFLINE_FLAG]
 
 
 def _command_first(arguments: list[str]) -> list[str]:
@@ -95,6 +103,7 @@ def _help() -> str:
             *lines,
             "",
             "samft COMMAND --help explains a command; start with: samft demo",
+            "--offline with any command: never download anything",
         ]
     )
 

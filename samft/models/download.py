@@ -180,11 +180,9 @@ def _transfer(part: _Part, opener: Opener, *, backoff_s: float) -> None:
 
 def _fetch(part: _Part, opener: Opener, advance: Callable[[int], None]) -> None:
     """Make one request for what is missing and append what comes."""
-    headers = {
-        "Accept-Encoding": "identity",
-        "Range": f"bytes={part.size}-",
-        "User-Agent": f"samft/{samft.__version__}",
-    }
+    headers = {"Accept-Encoding": "identity", "User-Agent": f"samft/{samft.__version__}"}
+    if part.size:
+        headers["Range"] = f"bytes={part.size}-"
     request = urllib.request.Request(part.url, headers=headers)  # noqa: S310  # the opener decides
     with _response(request, part, opener) as response:
         _place(part, response.status, response.headers)

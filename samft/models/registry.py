@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from samft.models.config import SamConfig, config_for
 from samft.models.initialise import initialise_from_scratch
 from samft.models.sam import Sam
@@ -37,12 +39,17 @@ def build_sam(
     config = config_for(arch)
     if image_size is not None:
         config = replace(config, image_size=image_size)
-    sam = build_from_config(config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks)
     if weights is None:
+        sam = build_from_config(config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks)
         initialise_from_scratch(sam)
         return sam
     from samft.models.weights import load_weights
 
+    # Drawing random numbers for a ViT-H takes several seconds, only to overwrite them.
+    with torch.device("meta"):
+        sam = build_from_config(config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks)
+    sam.to_empty(device="cpu")
+    sam.reset_constants()
     load_weights(sam, weights)
     return sam
 

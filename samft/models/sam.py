@@ -59,8 +59,14 @@ class Sam(nn.Module):
         )
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
-        self.register_buffer("pixel_mean", _per_channel(PIXEL_MEAN), persistent=False)
-        self.register_buffer("pixel_std", _per_channel(PIXEL_STD), persistent=False)
+        self.register_buffer("pixel_mean", torch.empty(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.empty(3, 1, 1), persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Set the buffers that no checkpoint holds; needed after `to_empty`."""
+        for buffer, values in ((self.pixel_mean, PIXEL_MEAN), (self.pixel_std, PIXEL_STD)):
+            buffer.copy_(torch.tensor(values, device=buffer.device).view(3, 1, 1))
 
     @property
     def image_size(self) -> int:
@@ -157,7 +163,3 @@ class Sam(nn.Module):
     ) -> MaskOutput:
         """Encode images and decode prompts; see `encode_image` and `decode`."""
         return self.decode(self.encode_image(images, input_sizes), prompts, multimask=multimask)
-
-
-def _per_channel(values: tuple[float, float, float]) -> Tensor:
-    return torch.tensor(values).view(3, 1, 1)

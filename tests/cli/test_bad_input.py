@@ -138,6 +138,15 @@ def test_missing_weights_file(capsys, tmp_path: Path) -> None:
     assert "sam_vit_b.pth" in said
 
 
+def test_named_weights_offline(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SAMFT_OFFLINE", "0")
+    pairs(tmp_path / "data")
+    said = fit(capsys, "--offline", "--model.arch", "vit_b", "--model.weights", "vit_b")
+    assert "CheckpointError" in said
+    assert "downloading is off" in said
+    assert "sam_vit_b_01ec64.pth" in said
+
+
 def test_unknown_yaml_section_and_key(capsys, tmp_path: Path) -> None:
     pairs(tmp_path / "data")
     Path("a.yaml").write_text("trianer: {max_epochs: 3}\n")

@@ -68,6 +68,12 @@ def test_config_may_stand_before_the_command(monkeypatch: pytest.MonkeyPatch) ->
     assert entry._command_first(words) == ["fit", "--config", "a.yaml", "--data.root", "x"]
 
 
+def test_offline_holds_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(entry.OFFLINE_VARIABLE, "0")
+    assert entry._without_offline(["fit", "--offline", "--config", "x"]) == ["fit", "--config", "x"]
+    assert entry.os.environ[entry.OFFLINE_VARIABLE] == "1"
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [

@@ -1,4 +1,4 @@
-"""Two processes: equal shares in training, no sample twice in evaluation, whatever Lightning does."""
+"""Two processes: equal shares in training, no sample twice in evaluation."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def test_two_processes_share_the_data(dsb_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(dsb_folder), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     # Three training images: two each, one of them twice.
