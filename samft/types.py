@@ -17,6 +17,7 @@ adds the half pixel); arrays are indexed `[y, x]`; sizes are `(height, width)`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
@@ -112,11 +113,18 @@ class _Movable:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return a copy with every tensor on `device`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Return a copy with every tensor in page-locked memory; a `DataLoader` calls it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         changes: dict[str, Any] = {}  # Any: the fields are of several types
         for item in fields(self):  # type: ignore[arg-type]  # only ever mixed into dataclasses
             value = getattr(self, item.name)
             if isinstance(value, Tensor):
-                changes[item.name] = value.to(device, non_blocking=non_blocking)
+                changes[item.name] = change(value)
         return replace(self, **changes)  # type: ignore[type-var]  # as above
 
 

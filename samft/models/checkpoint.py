@@ -51,7 +51,7 @@ _LOOKS: Final = (
 _LEVELDB_END = bytes.fromhex("57fb808b247547db")  # the index file of a TensorFlow checkpoint
 
 
-def read_state_dict(source: Path) -> tuple[dict[str, Tensor], Origin]:
+def read_state_dict(source: str | Path) -> tuple[dict[str, Tensor], Origin]:
     """Read the weights of a SAM, whichever program wrote them, under their official names.
 
     Understood are files of `torch.save` and safetensors, in official or Hugging Face naming, plain
@@ -68,6 +68,7 @@ def read_state_dict(source: Path) -> tuple[dict[str, Tensor], Origin]:
     Raises:
         CheckpointError: if it is missing, unreadable, unsafe, or holds no weights of a SAM.
     """
+    source = Path(source)
     files = weights_files(source)
     content = _read_file(files[0]) if len(files) == 1 else _read_shards(files)
     return to_official(content, source)
@@ -116,13 +117,17 @@ def _shards(index: Path) -> list[Path]:
         raise problem(f"{type(error).__name__}: {str(error)[:80]}") from error
     for name in names:
         # A name from a file must not lead out of the folder; links made by the hub's cache may.
-        if not isinstance(name, str) or name in {"", ".", ".."} or set(name) & set("/\\:\0"):
-            raise problem(f"the file name {name!r}")
+        if not isinstance(name, str) or not _is_plain_name(name):
+            raise problem(f"the file name {str(name)[:60]!r}")
         if not (index.parent / name).is_file():
             raise problem(f"{name}, which is not there")
     if not names:
         raise problem("no files")
     return [index.parent / name for name in sorted(names)]
+
+
+def _is_plain_name(name: str) -> bool:
+    return 0 < len(name) < 256 and name not in {".", ".."} and not set(name) & set("/\\:\0")
 
 
 def _read_shards(files: list[Path]) -> dict[str, object]:
@@ -199,7 +204,7 @@ def _unknown(path: Path, head: bytes, *, tail: bytes) -> CheckpointError:
 
 def save_state_dict(
     model_or_state: nn.Module | Mapping[str, Tensor],
-    path: Path,
+    path: str | Path,
     *,
     overwrite: bool = False,
     metadata: Mapping[str, str] | None = None,
@@ -219,6 +224,7 @@ def save_state_dict(
         OutputError: if the name has another ending, the file exists, or a key is not official.
         MachineError: if the disk is full or cannot be written.
     """
+    path = Path(path)
     given = model_or_state.state_dict() if isinstance(model_or_state, nn.Module) else model_or_state
     _check_output(given, path, overwrite=overwrite)
     state = {key: _standalone(tensor) for key, tensor in given.items()}
@@ -272,10 +278,13 @@ def _written_whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise MachineError(
             "the weights could not be written",
@@ -283,5 +292,3 @@ def _written_whole(path: Path) -> Iterator[Path]:
             found=str(error)[:160],
             fix="check the free disk space and the permissions of the folder",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

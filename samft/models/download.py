@@ -30,6 +30,8 @@ _RETRIES: Final = 3
 _TIMEOUT_S: Final = 30.0
 _CHUNK_BYTES: Final = 2**18
 _TRY_AGAIN_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
+# ValueError: what urllib makes of an address in a redirect that is none.
+_NETWORK_ERRORS = (OSError, ValueError, http.client.HTTPException)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -211,14 +213,14 @@ def _response(
                 fix="download the file by other means and pass its path",
             ) from error
         raise _BrokenOffError(f"the server answered {error.code}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except _NETWORK_ERRORS as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
 
 
 def _read(response: Any) -> bytes:  # Any: see `Opener`
     try:
         chunk: bytes = response.read(_CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
+    except _NETWORK_ERRORS as error:
         raise _BrokenOffError(str(error) or type(error).__name__) from error
     return chunk
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -195,6 +195,8 @@ def _snapshot(repo_id: str, patterns: list[str], *, offline: bool) -> Path:
         RepositoryNotFoundError,
     )
 
+    # The base class is the error of the HTTP library that huggingface_hub happens to use.
+    network_errors = cast("tuple[type[Exception], ...]", (OSError, *HfHubHTTPError.__bases__))
     try:
         folder = snapshot_download(repo_id, allow_patterns=patterns, local_files_only=offline)
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -211,7 +213,7 @@ def _snapshot(repo_id: str, patterns: list[str], *, offline: bool) -> Path:
             where=repo_id,
             fix="download them once without SAMFT_OFFLINE and HF_HUB_OFFLINE, or pass a folder",
         ) from error
-    except (OSError, *HfHubHTTPError.__bases__) as error:  # the base is its HTTP library's own
+    except network_errors as error:
         raise _unreachable(repo_id, error) from error
     return Path(folder)
 

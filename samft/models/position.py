@@ -13,8 +13,8 @@ _POS_EMBED = "image_encoder.pos_embed"
 def adapt_position_tables(state: dict[str, Tensor], config: SamConfig) -> dict[str, Tensor]:
     """Return `state` with its position tables interpolated to the sizes of `config`.
 
-    The absolute table is interpolated in two dimensions (bicubic), the relative tables along
-    distance (linear). Tables that fit already, and everything else, are passed on unchanged.
+    The absolute table is interpolated in two dimensions (antialiased bicubic), the relative tables
+    along distance (linear). Tables that fit already, and everything else, are passed on unchanged.
 
     Args:
         state: Official keys; keys may be missing.
@@ -40,7 +40,9 @@ def adapt_position_tables(state: dict[str, Tensor], config: SamConfig) -> dict[s
 
 def _resize_grid(table: Tensor, grid: int) -> Tensor:
     channels_first = table.permute(0, 3, 1, 2).float()
-    resized = F.interpolate(channels_first, size=(grid, grid), mode="bicubic", align_corners=False)
+    resized = F.interpolate(
+        channels_first, size=(grid, grid), mode="bicubic", align_corners=False, antialias=True
+    )
     return resized.permute(0, 2, 3, 1).to(table.dtype).contiguous()
 
 

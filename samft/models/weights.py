@@ -130,7 +130,7 @@ def resolve_weights(source: str | Path, *, offline: bool | None = None) -> Path:
         MachineError: if the network or the disk fails.
     """
     path, name = Path(source).expanduser(), str(source)
-    if path.exists():
+    if _exists(path):
         return path
     if name in WEIGHTS:
         return fetch(WEIGHTS[name], offline=_is_offline(offline))
@@ -180,6 +180,13 @@ def fetch(entry: WeightsEntry, *, offline: bool, opener: Opener | None = None) -
             fix="delete it to download it again, or pass its path if the change is yours",
         )
     return entry.path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for the file system
+        return False
 
 
 def _sha256(path: Path) -> str:
