@@ -77,7 +77,11 @@ class SamftCLI(LightningCLI):
             parser_kwargs={"allow_abbrev": False}
             | {name: {"allow_abbrev": False} for name in _SUBCOMMANDS},
             save_config_kwargs={"config_filename": "config.yaml"},
-            trainer_defaults={"num_sanity_val_steps": -1, "log_every_n_steps": 10},
+            trainer_defaults={
+                "num_sanity_val_steps": -1,
+                "log_every_n_steps": 10,
+                "callbacks": [last_checkpoint()],
+            },
             args=arguments,
         )
 
@@ -90,7 +94,6 @@ class SamftCLI(LightningCLI):
                 "checkpoint.filename": "best",
                 "checkpoint.monitor": "val/iou",
                 "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.enable_version_counter": False,
             }
@@ -134,8 +137,7 @@ class SamftCLI(LightningCLI):
         if config.get("ckpt_path") and self.subcommand != "fit":
             # The checkpoint brings the weights; the file they were tuned from may be gone.
             config.model.init_args.weights = None
-            # Where it lies already, so that Lightning does not warn that the folder has changed.
-            config.checkpoint.dirpath = str(Path(config.ckpt_path).parent)
+            warnings.filterwarnings("ignore", message="The dirpath has changed")
         if self.subcommand != "fit":
             config.trainer.logger = config.trainer.logger or False
 
@@ -203,6 +205,17 @@ class SamftCLI(LightningCLI):
         if path and path not in ("best", "last"):
             stored = read_checkpoint(Path(path))["hyper_parameters"]
             warn_of_differences(stored, config.model.init_args.as_dict())
+
+
+def last_checkpoint() -> ModelCheckpoint:
+    """Return the callback that keeps `last.ckpt`, written after every epoch.
+
+    `ModelCheckpoint(save_last=True)` would write it only when the score is the best so far, so a
+    stopped run would go on from an older state.
+    """
+    return ModelCheckpoint(
+        filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
+    )
 
 
 def warn_of_differences(stored: dict[str, Any], given: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ _CHECKPOINT = "--ckpt_path"
 def complete_from_run(arguments: Sequence[str]) -> list[str]:
     """Turn a run folder given as `--ckpt_path` into its checkpoint and its configuration.
 
+    `fit` goes on from the last checkpoint; the other commands use the best one.
+
     Args:
         arguments: A subcommand and its options.
 
@@ -27,7 +29,7 @@ def complete_from_run(arguments: Sequence[str]) -> list[str]:
     if at is None:
         return list(arguments)
     given = options[at].partition("=")[2] or options[at + 1]
-    run = load_run(given)
+    run = load_run(given, which="last" if command == "fit" else "best")
     taken = 1 if "=" in options[at] else 2
     options[at : at + taken] = [_CHECKPOINT, str(run.checkpoint)]
     words = {word.partition("=")[0] for word in options}

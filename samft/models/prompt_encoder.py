@@ -83,11 +83,15 @@ class PromptEncoder(nn.Module):
         centres = (torch.arange(self.grid_size, device=device) + 0.5) / self.grid_size
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         code: Tensor = self.pe_layer(torch.stack((x, y), dim=-1).flatten(0, 1))
-        return code
+        return code.to(self._dtype)
 
     @property
     def _dim(self) -> int:
         return self.no_mask_embed.embedding_dim
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.no_mask_embed.weight.dtype
 
     def _sparse(self, prompts: PromptBatch) -> tuple[list[Tensor], list[Tensor]]:
         tokens, used = [], []
@@ -127,13 +131,13 @@ class PromptEncoder(nn.Module):
 
     def _position(self, points: Tensor) -> Tensor:
         code: Tensor = self.pe_layer((points.float() + 0.5) / self.image_size)
-        return code
+        return code.to(self._dtype)
 
     def _dense(self, prompts: PromptBatch) -> Tensor:
         without = self.no_mask_embed.weight
         if prompts.mask_logits is None:
             return without
-        dense: Tensor = self.mask_downscaling(prompts.mask_logits).flatten(1, 2)
+        dense: Tensor = self.mask_downscaling(prompts.mask_logits.to(self._dtype)).flatten(1, 2)
         if prompts.has_mask is None:
             return dense
         return torch.where(prompts.has_mask[:, None, None], dense, without)
@@ -157,8 +161,8 @@ class FourierPosition(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, num_frequencies))
 
     def forward(self, positions: Tensor) -> Tensor:
-        """Return (..., 2 * num_frequencies) for `positions` (..., 2), `(x, y)` in 0 to 1."""
-        matrix = self.positional_encoding_gaussian_matrix
+        """Return (..., 2 * num_frequencies) float32 for `positions` (..., 2), `(x, y)`, 0 to 1."""
+        matrix = self.positional_encoding_gaussian_matrix.float()
         centred = 2 * positions - 1
         # Written out because autocast would round a matrix product to half precision.
         angle = centred[..., :1] * matrix[0] + centred[..., 1:] * matrix[1]

@@ -84,7 +84,7 @@ class Sam(nn.Module):
         Returns:
             (B, 3, S, S) float.
         """
-        pixels = (images - self.pixel_mean) / self.pixel_std
+        pixels = ((images - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
         if input_sizes is None:
             return pixels
         line = torch.arange(images.shape[-1], device=images.device)

@@ -16,24 +16,21 @@ from samft.cli.entry import main
 from samft.runs import load_run
 
 ROOT = Path(__file__).parents[2]
+SMALL = [
+    *("--config", str(ROOT / "recipes/microscopy.yaml")),
+    *("--config", str(ROOT / "configs/model/vit_nano.yaml")),
+    *("--data.num_workers", "0", "--data.val_fraction", "0.3", "--data.test_fraction", "0.3"),
+    *("--model.image_size", "64", "--trainer.accelerator", "cpu"),
+    *("--trainer.enable_progress_bar", "false"),
+]
 
 
 @pytest.fixture(scope="module")
 def run_folder(dsb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano model trained for two epochs on a tiny microscopy folder."""
     place = tmp_path_factory.mktemp("fit")
-    code = main(
-        [
-            *("fit", "--config", str(ROOT / "recipes/microscopy.yaml")),
-            *("--config", str(ROOT / "configs/model/vit_nano.yaml")),
-            *("--data.root", str(dsb_folder), "--data.num_workers", "0"),
-            *("--data.val_fraction", "0.3", "--data.test_fraction", "0.3"),
-            *("--model.image_size", "64", "--trainer.max_epochs", "2"),
-            *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
-            *("--runs", str(place / "runs")),
-        ]
-    )
-    assert code == 0
+    words = ["fit", *SMALL, "--data.root", str(dsb_folder), "--trainer.max_epochs", "2"]
+    assert main([*words, "--runs", str(place / "runs")]) == 0
     return place / "runs" / "microscopy" / "0"
 
 
@@ -57,6 +54,22 @@ def test_a_second_fit_gets_a_folder_of_its_own(run_folder: Path, dsb_folder: Pat
     assert main(["fit", "--config", str(saved), "--trainer.max_epochs", "1"]) == 0
     assert (again / "config.fit" / "0" / "checkpoints" / "last.ckpt").is_file()
     assert saved.read_bytes() == before
+
+
+def test_a_stopped_run_goes_on_where_it_was(dsb_folder: Path, tmp_path: Path) -> None:
+    # Nothing that depends on the planned length of the run, which differs between the two.
+    steady = ["--model.optimizer.schedule", "constant", "--model.optimizer.warmup_steps", "0"]
+    steady += ["--model.loss.balanced_bce", "0"]
+    words = ["fit", *SMALL, "--data.root", str(dsb_folder), *steady]
+    runs = tmp_path / "runs" / "microscopy"
+    assert main([*words, "--trainer.max_epochs", "2", "--runs", str(tmp_path / "runs")]) == 0
+    assert main([*words, "--trainer.max_epochs", "1", "--runs", str(tmp_path / "runs")]) == 0
+    again = ["--ckpt_path", str(runs / "1"), "--trainer.max_epochs", "2"]
+    assert main(["fit", *again, "--runs", str(tmp_path / "runs")]) == 0
+    whole = load_run(runs / "0", which="last").load().state_dict()
+    resumed = load_run(tmp_path / "runs" / "config.fit" / "0", which="last").load()
+    assert all(torch.equal(whole[name], value) for name, value in resumed.state_dict().items())
+    assert len(resumed.history) == 2
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])

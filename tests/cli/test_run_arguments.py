@@ -23,6 +23,13 @@ def test_folder_is_completed(folder: Path) -> None:
         assert complete_from_run(["test", *given, "--data.root", "x"]) == expected
 
 
+def test_fit_goes_on_from_the_last(folder: Path) -> None:
+    last = folder / "checkpoints" / "last.ckpt"
+    last.touch()
+    assert str(last) in complete_from_run(["fit", "--ckpt_path", str(folder)])
+    assert str(last) not in complete_from_run(["test", "--ckpt_path", str(folder)])
+
+
 def test_a_given_configuration_stays(folder: Path) -> None:
     words = ["test", "--config", "mine.yaml", "--ckpt_path", str(folder)]
     assert complete_from_run(words) == [

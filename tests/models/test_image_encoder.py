@@ -53,6 +53,8 @@ def test_pieces_and_chunks_change_nothing(images, monkeypatch):
     monkeypatch.setattr(pieces, "_PIECE_TOKENS", 16)
     monkeypatch.setattr(chunked_attention, "_CHUNK_ELEMENTS", 200)
     assert_all_close(gradients(encoder, images), expected, 1e-9)
+    encoder.checkpoint_blocks = True
+    assert_all_close(gradients(encoder, images), expected, 1e-9)
     with torch.no_grad():
         assert_all_close([encoder(images)], expected[:1], 1e-9)
 

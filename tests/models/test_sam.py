@@ -193,3 +193,13 @@ def test_autocast(sam):
         output = sam(images, None, prompts, multimask=True)
     assert output.logits.isfinite().all()
     assert output.iou.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_model_in_half_precision(dtype):
+    sam = tiny_sam().bfloat16()
+    images = torch.randint(0, 256, (1, 3, SIZE, SIZE)).to(dtype)
+    output = sam(images, None, ragged_prompts(3, 2, 4, images=1), multimask=True)
+    assert output.logits.dtype == torch.bfloat16
+    (output.logits.float().square().mean() + output.iou.float().sum()).backward()
+    assert all(p.grad is not None for p in sam.image_encoder.parameters())
