@@ -170,11 +170,20 @@ class Redirecting(urllib.request.BaseHandler):
         return response
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "ftp://127.0.0.1/x", "//a:b@[", "file:///x"])
-def test_redirects_do_not_leave_https(tmp_path, url):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1/x", "unprotected address"),
+        ("HTTP://127.0.0.1/x", "unprotected address"),
+        ("ftp://127.0.0.1/x", "unprotected address"),
+        ("file:///x", "'file:///x' is not allowed"),
+        ("//a:b@[", "Invalid IPv6 URL"),
+    ],
+)
+def test_redirects_do_not_leave_https(tmp_path, url, words):
     opener = https_opener()
     opener.add_handler(Redirecting(url))
-    with pytest.raises(MachineError) as error:
+    with pytest.raises(MachineError, match=words) as error:
         download(
             "https://weights.example/sam.pth",
             tmp_path / "sam.pth",

@@ -9,6 +9,7 @@ import pickle
 import runpy
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 
 import pytest
@@ -167,6 +168,16 @@ def test_two_pickles_that_differ_in_case(tmp_path, canary, name):
     hidden = pickled({KEY: Call(eval, touch(canary))})
     path = archive(tmp_path / "w.pth", pickled({KEY: rebuild()}), extra=[(name, hidden)])
     refused(path, str(path))
+
+
+def test_a_compressed_pickle_is_not_searched_in_vain(tmp_path, canary):
+    """Torch would unpack it; small ones unpack to no more than the size of the file."""
+    payload = pickled({KEY: Call(eval, touch(canary))})
+    path = archive(tmp_path / "w.pth", payload, compression=zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as file:
+        unpacked = sum(member.file_size for member in file.infolist())
+    assert unpacked < path.stat().st_size
+    refused(path, "4 compressed members")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
