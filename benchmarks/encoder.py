@@ -192,8 +192,8 @@ def run_all(options: argparse.Namespace) -> dict[tuple[str, str], Measurement]:
     best: dict[tuple[str, str], Measurement] = {}
     for turn in range(options.repeat):
         for job in jobs:
-            print(f"turn {turn + 1}: {', '.join(job)}", file=sys.stderr, flush=True)
             new = run_process(*job, options)
+            print(f"turn {turn + 1}, {', '.join(job)}: {new}", file=sys.stderr, flush=True)
             old = best.get(job, new)
             best[job] = Measurement(
                 min(old.seconds, new.seconds),

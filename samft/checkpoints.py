@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from samft.errors import CheckpointError
+from samft.models.torch_file import read_torch_file
 from samft.module import SamModule
 
 
@@ -18,22 +16,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:  # Any: Lightning's layout is
     Raises:
         CheckpointError: if it is unreadable, carries code, or is not a training checkpoint.
     """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            "this checkpoint holds more than plain data and was not opened",
-            where=path,
-            found=_first_line(error),
-            fix="ask its author for a checkpoint that loads with weights_only=True",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            "this checkpoint cannot be read",
-            where=path,
-            found=_first_line(error),
-            fix="it may be truncated; use another one of the run",
-        ) from error
+    found = read_torch_file(path)
     if not isinstance(found, dict) or "state_dict" not in found or "hyper_parameters" not in found:
         raise CheckpointError(
             "this is not a training checkpoint of samft",

@@ -275,7 +275,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="not a training checkpoint of samft"):
         load_module(path)
     path.write_bytes(b"nonsense")
-    with pytest.raises(CheckpointError, match="cannot be read|not opened"):
+    with pytest.raises(CheckpointError, match="cut short or damaged"):
         load_module(path)
 
 
