@@ -43,6 +43,7 @@ _NOISE = (
     "is smaller than the logging interval",
     "to estimate number of stepping batches",
     "__array__ implementation doesn't accept a copy keyword",
+    "`weights_only` was not set",
 )
 
 
