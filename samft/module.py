@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 Component = Literal["image_encoder", "prompt_encoder", "mask_decoder"]
 PromptKind = Literal["box", "point"]
 
+_SCORES = ("iou", "dice")
 _VALIDATION: dict[PromptKind, PromptSimulator] = {"box": TightBox(), "point": CenterPoint()}
 
 
@@ -130,6 +131,12 @@ class SamModule(LightningModule):
     def image_size(self) -> int:
         """S, the side of the square the model sees; datamodules ask for it."""
         return self.sam.image_size
+
+    @property
+    def score_names(self) -> list[str]:
+        """What validation logs, for checkpoints and early stopping to watch."""
+        kinds = [f"val/{score}_{kind}" for kind in self.validation_prompts for score in _SCORES]
+        return [*kinds, "val/iou", "train/loss"]
 
     def forward(
         self, images: Tensor, input_sizes: Tensor, prompts: PromptBatch, *, multimask: bool = True

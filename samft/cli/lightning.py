@@ -24,7 +24,7 @@ from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
 from samft.cli.summary import print_comparison, print_scores
 from samft.data.base import BaseDataModule
-from samft.errors import ConfigError, SamftError
+from samft.errors import ConfigError, SamftError, did_you_mean
 from samft.losses import SamLossSettings
 from samft.module import SamModule
 from samft.optim import OptimizerSettings
@@ -168,6 +168,10 @@ class SamftCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Report every problem of the data before a folder is made or a step is taken."""
+        if type(self.model) is SamModule:  # somebody's own subclass may log more
+            watching = (*self.trainer.checkpoint_callbacks, *self.trainer.early_stopping_callbacks)
+            for callback in watching:
+                check_monitor(getattr(callback, "monitor", None), self.model.score_names)
         if isinstance(self.datamodule, BaseDataModule):
             self.datamodule.prepare_index()
 
@@ -206,6 +210,20 @@ class SamftCLI(LightningCLI):
         if path and path not in ("best", "last"):
             stored = read_checkpoint(Path(path))["hyper_parameters"]
             warn_of_differences(stored, config.model.init_args.as_dict())
+
+
+def check_monitor(monitor: str | None, scores: list[str]) -> None:
+    """Refuse a score that nothing logs, which would otherwise fail after the first epoch.
+
+    Raises:
+        ConfigError: if it is not among `scores`.
+    """
+    if monitor is not None and monitor not in scores:
+        raise ConfigError(
+            f"there is no score called {monitor!r}",
+            where="monitor of a callback, such as checkpoint.monitor",
+            fix=did_you_mean(monitor, scores),
+        )
 
 
 def last_checkpoint() -> ModelCheckpoint:

@@ -187,6 +187,7 @@ def test_typo_in_an_option(capsys, tmp_path, option, value, meant) -> None:
         ("--model.arch", "vit_q", "unknown architecture 'vit_q'"),
         ("--model.image_size", "100", "multiple of"),
         ("--data.transforms", "wild", "wild"),
+        ("--checkpoint.monitor", "val/dcie_box", "did you mean 'val/dice_box'"),
     ],
 )
 def test_wrong_value(capsys, tmp_path, option, value, said) -> None:
