@@ -113,7 +113,7 @@ class SamftCLI(LightningCLI):
             raise explain(refused.message, setting_names()) from refused
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what is incomplete and choose the run folder, before anything is built."""
+        """Refuse what is incomplete or unsafe, and settle what only fit needs."""
         config = self.config[self.subcommand]
         missing = sorted(set(values_to_give(config.as_dict())))
         if missing:
@@ -131,16 +131,16 @@ class SamftCLI(LightningCLI):
             )
         config.weights_only = True
         self.save_config_kwargs["config_filename"] = f"config.{self.subcommand}.yaml"
-        if self.subcommand != "fit":
-            self.save_config_callback = None  # it needs a log folder; see save_config
-            if "verbose" in config:
-                config.verbose = False  # after_validate prints the scores
-        if config.get("ckpt_path") and self.subcommand != "fit":
+        if self.subcommand == "fit":
+            return
+        self.save_config_callback = None  # it needs a log folder; see save_config
+        config.trainer.logger = config.trainer.logger or False
+        if "verbose" in config:
+            config.verbose = False  # after_validate prints the scores
+        if config.get("ckpt_path"):
             # The checkpoint brings the weights; the file they were tuned from may be gone.
             config.model.init_args.weights = None
             warnings.filterwarnings("ignore", message="The dirpath has changed")
-        if self.subcommand != "fit":
-            config.trainer.logger = config.trainer.logger or False
 
     def instantiate_classes(self) -> None:
         """Build everything; what samft itself refuses comes out as it was raised.
