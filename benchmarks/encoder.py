@@ -62,12 +62,12 @@ def build_segment_anything(config: SamConfig) -> nn.Module:
         from segment_anything.modeling import ImageEncoderViT
     return ImageEncoderViT(
         img_size=config.image_size,
-        embed_dim=config.encoder_dim,
-        depth=config.encoder_depth,
-        num_heads=config.encoder_heads,
+        embed_dim=config.encoder.dim,
+        depth=config.encoder.depth,
+        num_heads=config.encoder.heads,
         use_rel_pos=True,
-        window_size=config.window_size,
-        global_attn_indexes=config.global_blocks,
+        window_size=config.encoder.window_size,
+        global_attn_indexes=config.encoder.global_blocks,
         norm_layer=lambda dim: nn.LayerNorm(dim, eps=1e-6),
     )
 
@@ -77,12 +77,12 @@ def build_transformers(config: SamConfig, attention: str) -> nn.Module:
     from transformers import SamVisionConfig, SamVisionModel
 
     settings = SamVisionConfig(
-        hidden_size=config.encoder_dim,
-        num_hidden_layers=config.encoder_depth,
-        num_attention_heads=config.encoder_heads,
+        hidden_size=config.encoder.dim,
+        num_hidden_layers=config.encoder.depth,
+        num_attention_heads=config.encoder.heads,
         image_size=config.image_size,
-        window_size=config.window_size,
-        global_attn_indexes=list(config.global_blocks),
+        window_size=config.encoder.window_size,
+        global_attn_indexes=list(config.encoder.global_blocks),
         attn_implementation=attention,
     )
     return SamVisionModel(settings)
@@ -103,12 +103,12 @@ def count_gflop(config: SamConfig) -> float:
     That encoder projects the padding of its windows too; samft does not, but is measured against
     the same count.
     """
-    tokens, dim, out = config.grid_size**2, config.encoder_dim, config.embed_dim
-    side = config.window_size
+    tokens, dim, out = config.grid_size**2, config.encoder.dim, config.embed_dim
+    side = config.encoder.window_size
     windows = (-(-config.grid_size // side)) ** 2
     total = tokens * (3 * config.patch_size**2 * dim + dim * out + 9 * out * out)
-    for index in range(config.encoder_depth):
-        is_global = index in config.global_blocks
+    for index in range(config.encoder.depth):
+        is_global = index in config.encoder.global_blocks
         groups, edge = (1, config.grid_size) if is_global else (windows, side)
         padded = groups * edge**2
         attention = 2 * edge**2 + 2 * edge  # q . k, p . v; q . R_h, q . R_w

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from samft.data.prompted_datamodule import (
         PromptedImagesDataModule as PromptedImagesDataModule,
     )
+    from samft.data.synthetic import SyntheticDataModule as SyntheticDataModule
     from samft.data.underwater import UnderwaterDataModule as UnderwaterDataModule
     from samft.losses import SamLossSettings as SamLossSettings
     from samft.models.registry import build_sam as build_sam
     from samft.models.sam import Sam as Sam
     from samft.module import SamModule as SamModule
+    from samft.objective import WindowSettings as WindowSettings
     from samft.optim import OptimizerSettings as OptimizerSettings
     from samft.prompts.settings import PromptSettings as PromptSettings
     from samft.runs import Run as Run
@@ -39,7 +41,9 @@ _WHERE = {
     "SamDataModule": "samft.data.datamodule",
     "SamLossSettings": "samft.losses",
     "SamModule": "samft.module",
+    "SyntheticDataModule": "samft.data.synthetic",
     "UnderwaterDataModule": "samft.data.underwater",
+    "WindowSettings": "samft.objective",
     "build_sam": "samft.models.registry",
     "load_run": "samft.runs",
 }
@@ -55,7 +59,9 @@ __all__ = [
     "SamDataModule",
     "SamLossSettings",
     "SamModule",
+    "SyntheticDataModule",
     "UnderwaterDataModule",
+    "WindowSettings",
     "__version__",
     "build_sam",
     "load_run",

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn import functional as F
 
 from samft.data.prompted import PromptedBatch
 from samft.errors import ConfigError, did_you_mean
@@ -18,15 +17,14 @@ from samft.inference.masks import answer, original_masks
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
-from samft.losses import LossTerms, SamLoss, SamLossSettings, targets_at
+from samft.losses import LossTerms, SamLossSettings
 from samft.metrics.objects import ObjectScores, mask_scores
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
+from samft.objective import InteractiveObjective, WindowSettings
 from samft.optim import OptimizerSettings, build_optimizer, build_schedule
-from samft.prompts.rounds import interactive_rounds
-from samft.prompts.selection import select_objects
 from samft.prompts.settings import PromptSettings
-from samft.prompts.simulators import CenterPoint, PromptSimulator, TightBox, build_simulator
+from samft.prompts.simulators import CenterPoint, PromptSimulator, TightBox
 from samft.seeding import generator_for
 from samft.settings import Settings
 from samft.types import MaskOutput, PromptBatch, SamBatch
@@ -48,7 +46,7 @@ class SamModule(LightningModule):
     in it is random. The first full validation, before any training, is kept as `zero_shot`.
 
     Args:
-        arch: Named size: vit_b, vit_l, vit_h, or vit_nano for tests and laptops.
+        arch: Named size: vit_b, vit_l, vit_h, vit_t (MobileSAM), or vit_nano for tests and laptops.
         weights: Where to start: a named model such as vit_b, a file, a folder, or nothing for
             random weights.
         image_size: Side of the square the model sees; default is the size's own (1024, nano 256).
@@ -58,6 +56,7 @@ class SamModule(LightningModule):
         optimizer: Learning rate, decay and schedule.
         loss_stride: The loss compares masks at 1 / loss_stride of the input side: 4 is the
             decoder's own resolution, 1 the full input.
+        windows: Whether training images are cut into windows.
         validation_prompts: Prompt types to validate with; default box and point.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
         drop_path: Highest drop-path rate of the image encoder.
@@ -81,6 +80,7 @@ class SamModule(LightningModule):
         loss: SamLossSettings | None = None,
         optimizer: OptimizerSettings | None = None,
         loss_stride: int = 4,
+        windows: WindowSettings | None = None,
         validation_prompts: list[PromptKind] | None = None,
         checkpoint_blocks: bool = False,
         drop_path: float = 0.0,
@@ -92,10 +92,8 @@ class SamModule(LightningModule):
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
         self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
         self.validation_prompts = tuple(validation_prompts or _VALIDATION)
-        _check_stride(loss_stride)
         _check_names(self.frozen, get_args(Component), "freeze", "part")
         _check_names(self.validation_prompts, _VALIDATION, "validation_prompts", "prompt type")
-        self.loss_stride = loss_stride
         self.seed = seed
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
@@ -103,8 +101,13 @@ class SamModule(LightningModule):
         self.base_weights = {} if weights is None else self._load(weights)
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
-        self.simulator = build_simulator(self.prompt_settings)
-        self.loss = SamLoss(self.loss_settings)
+        self.objective = InteractiveObjective(
+            self.sam,
+            prompts=self.prompt_settings,
+            loss=self.loss_settings,
+            loss_stride=loss_stride,
+            windows=_resolve(WindowSettings, windows),
+        )
         self.scores = torch.nn.ModuleDict(
             {kind: ObjectScores() for kind in self.validation_prompts}
         )
@@ -120,6 +123,7 @@ class SamModule(LightningModule):
                 "loss": self.loss_settings.to_dict(),
                 "optimizer": self.optimizer_settings.to_dict(),
                 "loss_stride": loss_stride,
+                "windows": self.objective.windows.to_dict(),
                 "validation_prompts": list(self.validation_prompts),
                 "checkpoint_blocks": checkpoint_blocks,
                 "drop_path": drop_path,
@@ -170,37 +174,7 @@ class SamModule(LightningModule):
                 fix="leave data.image_size unset, or set it to the model's",
             )
         generator = generator_for(self.seed, step, self._rank(), device=batch.images.device)
-        settings = self.prompt_settings
-        rows = select_objects(
-            batch,
-            max_per_image=settings.max_objects_per_image,
-            max_area_fraction=settings.max_area_fraction,
-            generator=generator,
-        )
-        embeddings = self.encode(batch)
-        batch = batch.select(rows)
-        masks, ignored = batch.masks(), batch.ignored()
-        side = self.image_size // self.loss_stride
-        targets = targets_at(masks, (side, side))
-        valid = targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None
-
-        def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
-            return self.sam.decode(embeddings, prompts, multimask=multimask)
-
-        rounds = interactive_rounds(
-            decode,
-            masks,
-            batch.image_index,
-            settings,
-            simulator=self.simulator,
-            generator=generator,
-            ignored=ignored,
-        )
-        terms = [
-            self.loss(_resized(item.output, side), targets, valid=valid, progress=progress)
-            for item in rounds
-        ]
-        return LossTerms.mean(terms)
+        return self.objective(batch, encode=self.encode, generator=generator, progress=progress)
 
     def training_step(self, batch: SamBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch and log its parts."""
@@ -307,7 +281,8 @@ class SamModule(LightningModule):
 
     def _freeze(self) -> None:
         for name in self.frozen:
-            self.sam.get_submodule(name).requires_grad_(requires_grad=False)
+            part = self.sam.get_submodule(name).requires_grad_(requires_grad=False)
+            part.eval()  # a trainer keeps the modes it finds, it does not call `train`
         if not any(parameter.requires_grad for parameter in self.sam.parameters()):
             raise ConfigError(
                 "nothing would be trained: every part of the model is frozen",
@@ -373,11 +348,6 @@ def _resolve(
     return kind.from_dict(given if isinstance(given, Mapping) else {})
 
 
-def _check_stride(stride: int) -> None:
-    if stride not in (1, 2, 4):
-        raise ConfigError("loss_stride must be 1, 2 or 4", where="model.loss_stride", found=stride)
-
-
 def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:
     for name in names:
         if name not in allowed:
@@ -386,11 +356,3 @@ def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kin
                 where=f"model.{setting}",
                 fix=did_you_mean(name, allowed),
             )
-
-
-def _resized(output: MaskOutput, side: int) -> MaskOutput:
-    """Bring logits to the resolution of the loss."""
-    if output.logits.shape[-1] == side:
-        return output
-    logits = F.interpolate(output.logits, size=(side, side), mode="bilinear", align_corners=False)
-    return MaskOutput(logits=logits, iou=output.iou)

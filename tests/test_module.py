@@ -134,7 +134,7 @@ def test_ignored_pixels_take_no_part() -> None:
     layers[:, :8] = -1
     model = module(loss_stride=1)
     seen: list[Tensor | None] = []
-    model.loss = lambda output, targets, *, valid, progress: (
+    model.objective.loss = lambda output, targets, *, valid, progress: (
         seen.append(valid) or LossTerms.mean([SamLoss()(output, targets, valid=valid)])
     )
     model.training_loss(batch_of(sample), step=0)

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from samft.data.datamodule import SamDataModule
+from samft.data.split_datamodule import SplitDataModule
 from samft.inference.predictions import ImagePrediction
 from samft.inference.writers import Format, PredictionFiles
 
@@ -38,7 +38,7 @@ class PredictionWriter(BasePredictionWriter):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder, on the first process before the others."""
         data = getattr(trainer, "datamodule", None)
-        names = data.class_names if isinstance(data, SamDataModule) else None
+        names = data.class_names if isinstance(data, SplitDataModule) else None
         if trainer.is_global_zero:
             self.files = self._open(names, rank=0, overwrite=self.overwrite)
         trainer.strategy.barrier("prediction folder")

@@ -44,6 +44,7 @@ _NOISE = (
     "to estimate number of stepping batches",
     "__array__ implementation doesn't accept a copy keyword",
     "`weights_only` was not set",
+    "module(s) in eval mode at the start",  # frozen parts are
 )
 
 
@@ -262,6 +263,8 @@ def setting_names() -> set[str]:
         samft.MicroscopyDataModule,
         samft.UnderwaterDataModule,
         samft.PromptedImagesDataModule,
+        samft.SyntheticDataModule,
+        samft.WindowSettings,
         ModelCheckpoint,
         Overlays,
     )

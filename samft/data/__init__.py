@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from samft.data.medical import MedicalDataModule as MedicalDataModule
     from samft.data.microscopy import MicroscopyDataModule as MicroscopyDataModule
     from samft.data.prompted_datamodule import PromptedImagesDataModule as PromptedImagesDataModule
+    from samft.data.synthetic import SyntheticDataModule as SyntheticDataModule
     from samft.data.underwater import UnderwaterDataModule as UnderwaterDataModule
 
 _WHERE = {
@@ -19,6 +20,7 @@ _WHERE = {
     "PromptedImagesDataModule": "samft.data.prompted_datamodule",
     "SamDataModule": "samft.data.datamodule",
     "SampleDataset": "samft.data.dataset",
+    "SyntheticDataModule": "samft.data.synthetic",
     "UnderwaterDataModule": "samft.data.underwater",
 }
 
@@ -28,6 +30,7 @@ __all__ = [
     "PromptedImagesDataModule",
     "SamDataModule",
     "SampleDataset",
+    "SyntheticDataModule",
     "UnderwaterDataModule",
 ]
 

@@ -1,4 +1,4 @@
-"""The base of all samft datamodules: splits, loaders, seeds. Domains add index and reading."""
+"""The base of all datamodules that read files: splits by case. Domains add index and reading."""
 
 from __future__ import annotations
 
@@ -8,47 +8,35 @@ import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
-from samft.data.base import BaseDataModule
 from samft.data.checks import check_files
-from samft.data.collate import collate
 from samft.data.dataset import SampleDataset
 from samft.data.examples import use_example
 from samft.data.files import relative_name
-from samft.data.loader import ResumableLoader, ResumableSampler
 from samft.data.pairing import OnMissing
 from samft.data.records import SPLITS, Record, Split
 from samft.data.roots import resolve_root
+from samft.data.split_datamodule import SplitDataModule
 from samft.data.splits import (
     assign_splits,
     check_fractions,
     limit_records,
     with_folder_splits,
 )
-from samft.data.tally import Tally
-from samft.data.transforms import build_transform
 from samft.errors import ConfigError, DatasetError
-from samft.types import SamBatch, Sample
+from samft.types import Sample
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SamDataModule(BaseDataModule):
+class SamDataModule(SplitDataModule):
     """Loads images with masks, split by case.
 
     Args:
         root: Folder of the data; `~` works, `package:NAME/FOLDER` is a folder inside an installed
             Python package, and `example:ct_chest` is a packaged data set with its settings.
-        batch_size: Images per training step and device.
-        eval_batch_size: Images per validation, test and prediction step.
-        num_workers: Processes that load data; 0 loads in the main process. The result is the same.
-        transforms: Augmentation preset: none, flip, medical, microscopy or underwater.
-        seed: Decides split, order and augmentation.
         val_fraction: Share of the cases for validation, where the data has no folder for it.
         test_fraction: Share of the cases for testing, where the data has no folder for it.
         split_folders: Use folders named train, val and test as splits if there is a train folder.
@@ -64,11 +52,6 @@ class SamDataModule(BaseDataModule):
     """
 
     root: str
-    batch_size: int = 4
-    eval_batch_size: int = 1
-    num_workers: int = 0
-    transforms: str | None = None
-    seed: int = 0
     val_fraction: float = 0.2
     test_fraction: float = 0.0
     split_folders: bool = True
@@ -80,12 +63,9 @@ class SamDataModule(BaseDataModule):
     check_files: bool = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         use_example(self)
-        self._check_settings()
-        self._transform = build_transform(self.transforms)
+        super().__post_init__()
         self._splits: dict[Split, list[Record]] | None = None
-        self._tallies: dict[Split, Tally] = {}
 
     @abstractmethod
     def index(self) -> list[Record]:
@@ -94,11 +74,6 @@ class SamDataModule(BaseDataModule):
     @abstractmethod
     def read(self, record: Record) -> Sample:
         """Read one sample; runs in the loaders' workers, must not depend on earlier calls."""
-
-    @property
-    @abstractmethod
-    def class_names(self) -> Sequence[str]:
-        """The classes in the order of `Sample.object_class`; may need `prepare_index`."""
 
     @property
     def folder(self) -> Path:
@@ -144,52 +119,6 @@ class SamDataModule(BaseDataModule):
             min_area=self.min_area,
             tally=self.tally(split),
         )
-
-    def tally(self, split: Split) -> Tally:
-        """Return the counts of what was dropped from a split."""
-        return self._tallies.setdefault(split, Tally(split, min_area=self.min_area))
-
-    def train_dataloader(self) -> DataLoader[SamBatch]:
-        """Shuffled, augmented, resumable; every process gets equally many samples."""
-        return self._loader("train", train=True)
-
-    def val_dataloader(self) -> DataLoader[SamBatch] | list[object]:
-        """In index order; every sample on exactly one process. Nothing without a split."""
-        return self._loader("val") if self.records("val") else []
-
-    def test_dataloader(self) -> DataLoader[SamBatch]:
-        """Like validation, for the test split.
-
-        Raises:
-            DatasetError: if there is no test split.
-        """
-        if not self.records("test"):
-            raise DatasetError(
-                "there is no test split",
-                where=self.folder,
-                fix="make a folder test/ beside train/, or set data.test_fraction as in training",
-            )
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader[SamBatch]:
-        """Return the test split, or validation where there is none.
-
-        Raises:
-            DatasetError: if there is neither.
-        """
-        split: Split = "test" if self.records("test") else "val"
-        if not self.records(split):
-            raise DatasetError(
-                "there is neither a test nor a validation split to predict",
-                where=self.folder,
-                fix="set data.test_fraction, or name images with samft predict --source",
-            )
-        return self._loader(split, plain=True)
-
-    def teardown(self, stage: str) -> None:
-        """Report what was dropped, if no loader came to its end before."""
-        for tally in self._tallies.values():
-            self._report(tally)
 
     def case_of(self, path: Path, default: str) -> str:
         """Return the case of an image: what `case_pattern` finds, or `default`.
@@ -256,57 +185,22 @@ class SamDataModule(BaseDataModule):
             seen.add(record.sample_id)
         return records
 
-    def _loader(
-        self, split: Split, *, train: bool = False, plain: bool = False
-    ) -> DataLoader[SamBatch]:
-        dataset = self.dataset(split, augment=train)
-        sampler = self._sampler(split, train=train)
-        batch_size = self.batch_size if train else self.eval_batch_size
-        tally = self.tally(split)
-        collate_fn = partial(
-            collate,
-            image_size=self.resolved_image_size(),
-            keep_samples=not train,
-            tally=tally,
-        )
-        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0
-        if plain or overfitting:  # Lightning will build it again, which only a plain one survives
-            return DataLoader(
-                dataset,  # type: ignore[arg-type]  # torch has no type for what collate returns
-                batch_size=batch_size,
-                sampler=sampler,
-                num_workers=self.num_workers,
-                collate_fn=collate_fn,
-            )
-        return ResumableLoader(
-            dataset,
-            sampler,
-            batch_size=batch_size,
-            num_workers=self.num_workers,
-            collate_fn=collate_fn,
-            after_pass=partial(self._report, tally),
-        )
+    def _size(self, split: Split) -> int:
+        return len(self.records(split))
 
-    def _sampler(self, split: Split, *, train: bool) -> ResumableSampler:
-        rank, world_size = self._share()
-        return ResumableSampler(
-            len(self.records(split)),
-            seed=self.seed,
-            shuffle=train,
-            rank=rank,
-            world_size=world_size,
-            pad=train,
-        )
+    def _no_split(self, what: str, *, split: Split) -> DatasetError:
+        fix = "make a folder test/ beside train/, or set data.test_fraction as in training"
+        if split == "val":
+            fix = "set data.test_fraction, or name images with samft predict --source"
+        return DatasetError(what, where=self.folder, fix=fix)
 
-    def _report(self, tally: Tally) -> None:
-        if self.trainer is None or self.trainer.is_global_zero:
-            tally.report()
+    def _min_area(self) -> int:
+        return self.min_area
 
     def _check_settings(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "max_samples_per_split", "min_area"):
+        super()._check_settings()
+        for name in ("max_samples_per_split", "min_area"):
             self._check_at_least(name, 1)
-        for name in ("num_workers", "seed"):
-            self._check_at_least(name, 0)
         check_fractions(self.val_fraction, self.test_fraction)
         try:
             re.compile(self.case_pattern or "")

@@ -76,12 +76,18 @@ def draw_masks(
     return canvas.astype(np.uint8)
 
 
-def draw_marks(image: NDArray[np.uint8], marks: Marks) -> NDArray[np.uint8]:
-    """Return `image` ((H, W, 3) uint8 RGB) with boxes and points drawn on it."""
+def draw_marks(image: NDArray[np.uint8], marks: Marks, *, weight: float = 1.0) -> NDArray[np.uint8]:
+    """Return `image` ((H, W, 3) uint8 RGB) with boxes and points drawn on it.
+
+    Args:
+        image: The picture.
+        marks: What to draw.
+        weight: How bold; more than 1 for pictures that are shown small.
+    """
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     side = max(image.shape[:2])
-    width, radius = max(1, round(side / 300)), max(2, round(side / 120))
+    width, radius = max(1, round(weight * side / 300)), max(2, round(weight * side / 120))
     for box in [] if marks.boxes is None else marks.boxes:
         pen.rectangle([float(value) for value in box], outline=_BOX, width=width)
     if marks.points is not None and marks.labels is not None:

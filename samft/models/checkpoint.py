@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import samft
 from samft.errors import CheckpointError, MachineError, OutputError
 from samft.models.recognise import EncoderShape
+from samft.models.sam import Sam
 from samft.models.state_dict import Origin, to_official
 from samft.models.torch_file import MAX_HEADER_BYTES, read_torch_file
 
@@ -230,7 +231,9 @@ def save_state_dict(
     state = {key: _standalone(tensor) for key, tensor in given.items()}
     with _written_whole(path) as temporary:
         if path.suffix == ".safetensors":
-            save_file(state, temporary, metadata=_describe(state) | dict(metadata or {}))
+            save_file(
+                state, temporary, metadata=_describe(model_or_state, state) | dict(metadata or {})
+            )
         else:
             with temporary.open("wb") as file:
                 torch.save(state, file)
@@ -264,11 +267,18 @@ def _standalone(tensor: Tensor) -> Tensor:
     return plain if plain.untyped_storage().nbytes() == plain.nbytes else plain.clone()
 
 
-def _describe(state: Mapping[str, Tensor]) -> dict[str, str]:
+def _describe(
+    model_or_state: nn.Module | Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> dict[str, str]:
     text = {"format": "pt", "samft_version": samft.__version__}
-    shape = EncoderShape.of(state)
+    if isinstance(model_or_state, Sam):  # it knows its input size, not every state dict says it
+        shape: EncoderShape | None = EncoderShape.from_config(model_or_state.config)
+    else:
+        shape = EncoderShape.of(state)
     if shape is not None:
-        text |= {"arch": shape.arch or "custom", "image_size": str(shape.image_size)}
+        text["arch"] = shape.arch or "custom"
+    if shape is not None and shape.image_size is not None:
+        text["image_size"] = str(shape.image_size)
     return text
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from samft._deps import require
-from samft.errors import CheckpointError, MachineError
+from samft.errors import CheckpointError, MachineError, OutputError
+from samft.models.recognise import EncoderShape
 
 # Official name, Hugging Face name; `#` stands for a number. The first row that fits the start of a
 # key counts; what follows the row's name is the same on both sides.
@@ -110,7 +111,18 @@ def to_huggingface(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Returns:
         Keys that `SamModel.load_state_dict` takes strictly.
+
+    Raises:
+        OutputError: if the image encoder is one that `SamModel` does not have.
     """
+    shape = EncoderShape.of(state)
+    if shape is not None and shape.family != "ViT":
+        raise OutputError(
+            "Hugging Face's SamModel has no such image encoder",
+            found=shape,
+            expected="a plain ViT",
+            fix="save the weights in the official layout",
+        )
     renamed = {_to_huggingface(key): tensor for key, tensor in state.items()}
     if _FOURIER in renamed:
         renamed[_FOURIER_COPY] = renamed[_FOURIER]

@@ -13,13 +13,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from samft.models.attention import Variant, decomposed_attention
-from samft.models.config import SamConfig
+from samft.models.config import SamConfig, VitEncoder
 from samft.models.layers import DropPath
 from samft.models.matmul import Linear, linear
 from samft.models.pieces import by_rows
+from samft.models.recompute import is_recomputed, run_block
 
 _NORM_EPS = 1e-6
 _MLP_RATIO = 4
@@ -29,7 +29,7 @@ class ImageEncoder(nn.Module):
     """Turn normalised images into one embedding per patch.
 
     Args:
-        config: The numbers of the architecture.
+        config: The numbers of the architecture, with a `VitEncoder`.
         drop_path: Rate of stochastic depth at the last block; earlier blocks get linearly less.
         checkpoint_blocks: Blocks whose activations are computed again in the backward pass instead
             of being kept: all, none, or those from `first` to `last`, both included, counted from
@@ -44,16 +44,18 @@ class ImageEncoder(nn.Module):
         checkpoint_blocks: bool | tuple[int, int] = False,
     ) -> None:
         super().__init__()
-        depth, dim, grid = config.encoder_depth, config.encoder_dim, config.grid_size
+        encoder, grid = config.encoder, config.grid_size
+        assert isinstance(encoder, VitEncoder)  # the registry chooses the class by the config
+        depth, dim = encoder.depth, encoder.dim
         self.checkpoint_blocks = checkpoint_blocks
         self.patch_embed = PatchEmbedding(dim, config.patch_size)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, dim))
         self.blocks = nn.ModuleList(
             Block(
                 dim,
-                num_heads=config.encoder_heads,
+                num_heads=encoder.heads,
                 grid_size=grid,
-                window_size=0 if index in config.global_blocks else config.window_size,
+                window_size=0 if index in encoder.global_blocks else encoder.window_size,
                 drop_path=drop_path * index / max(1, depth - 1),
             )
             for index in range(depth)
@@ -71,18 +73,9 @@ class ImageEncoder(nn.Module):
         """
         x = self.patch_embed(images) + self.pos_embed
         for index, block in enumerate(self.blocks):
-            if torch.is_grad_enabled() and self._is_checkpointed(index):
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = run_block(block, x, again=is_recomputed(index, self.checkpoint_blocks))
         embeddings: Tensor = self.neck(x)
         return embeddings.permute(0, 3, 1, 2)
-
-    def _is_checkpointed(self, index: int) -> bool:
-        if isinstance(self.checkpoint_blocks, bool):
-            return self.checkpoint_blocks
-        first, last = self.checkpoint_blocks
-        return first <= index <= last
 
 
 class PatchEmbedding(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from samft.models.image_encoder import ImageEncoder
 from samft.models.sam import Sam
 from samft.models.transformer import CrossAttention
 
@@ -16,7 +17,9 @@ def initialise_from_scratch(sam: Sam) -> None:
 
     - The encoder follows ViT practice: truncated normal with standard deviation 0.02 for linear
       layers and for the position embedding (the official code leaves that one at zero, which
-      waits for gradients to tell positions apart); relative position tables stay at zero.
+      waits for gradients to tell positions apart); relative position tables stay at zero. In
+      TinyViT the convolutions keep torch's default and the batch norms start at one, but for the
+      last of each MBConv block: at zero, it lets the block start as its residual path.
     - In the decoder's cross-attentions between tokens and image the query and key projections
       start equal and large. Points and image cells share one position code, so a token then
       looks at the place it names from the first step; started independently, small models stay
@@ -25,7 +28,8 @@ def initialise_from_scratch(sam: Sam) -> None:
     Args:
         sam: The model, changed in place.
     """
-    nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=_STD)
+    if isinstance(sam.image_encoder, ImageEncoder):
+        nn.init.trunc_normal_(sam.image_encoder.pos_embed, std=_STD)
     for module in sam.image_encoder.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=_STD)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from samft.models.config import SamConfig
+from samft.models.config import SamConfig, VitEncoder
 
 _POS_EMBED = "image_encoder.pos_embed"
 
@@ -23,13 +23,15 @@ def adapt_position_tables(state: dict[str, Tensor], config: SamConfig) -> dict[s
     Source: Touvron et al. 2021, arXiv:2012.12877, section 3 (absolute table); the official
         encoder's `get_rel_pos` (relative tables).
     """
+    if not isinstance(config.encoder, VitEncoder):
+        return state
     adapted = dict(state)
     grid = config.grid_size
     table = state.get(_POS_EMBED)
     if table is not None and table.ndim == 4 and tuple(table.shape[1:3]) != (grid, grid):
         adapted[_POS_EMBED] = _resize_grid(table, grid)
-    for index in range(config.encoder_depth):
-        side = grid if index in config.global_blocks else config.window_size
+    for index in range(config.encoder.depth):
+        side = grid if index in config.encoder.global_blocks else config.encoder.window_size
         for axis in ("h", "w"):
             key = f"image_encoder.blocks.{index}.attn.rel_pos_{axis}"
             table = state.get(key)

@@ -56,17 +56,29 @@ class PromptEncoder(nn.Module):
         self.mask_downscaling = MaskDownscaling(dim)
         self.no_mask_embed = nn.Embedding(1, dim)
 
-    def forward(self, prompts: PromptBatch) -> EncodedPrompts:
+    def forward(
+        self,
+        prompts: PromptBatch,
+        *,
+        grid_size: int | None = None,
+        origin: tuple[int, int] = (0, 0),
+    ) -> EncodedPrompts:
         """Encode `prompts`.
 
         The slots of a row are its points, SAM's padding token, and the two corners of its box;
         slots that a row does not use are marked in `key_mask`.
 
+        Args:
+            prompts: P prompts.
+            grid_size: Side of the image embedding in cells; `None` for that of the whole input.
+            origin: (x, y) of the embedding in the input frame, pixels; the prompts are relative to
+                it.
+
         Raises:
             PromptError: if the fields have shapes that do not fit together.
         """
-        check_prompts(prompts, mask_size=4 * self.grid_size)
-        tokens, used = self._sparse(prompts)
+        check_prompts(prompts, mask_size=4 * (grid_size or self.grid_size))
+        tokens, used = self._sparse(prompts, origin)
         key_mask = None
         if used and (prompts.points is not None or prompts.has_box is not None):
             key_mask = torch.cat(used, dim=1)
@@ -77,11 +89,23 @@ class PromptEncoder(nn.Module):
             dense=self._dense(prompts),
         )
 
-    def image_position(self) -> Tensor:
-        """Return the position code of every cell of the image embedding, (h * w, D)."""
+    def image_position(
+        self, *, grid_size: int | None = None, origin: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """Return the position code of every cell of the image embedding, (h * w, D).
+
+        Args:
+            grid_size: See `forward`.
+            origin: See `forward`.
+        """
         device = self.not_a_point_embed.weight.device
-        centres = (torch.arange(self.grid_size, device=device) + 0.5) / self.grid_size
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        cells = torch.arange(grid_size or self.grid_size, device=device)
+        centres = (cells + 0.5) / self.grid_size
+        y, x = torch.meshgrid(
+            centres + origin[1] / self.image_size,
+            centres + origin[0] / self.image_size,
+            indexing="ij",
+        )
         code: Tensor = self.pe_layer(torch.stack((x, y), dim=-1).flatten(0, 1))
         return code.to(self._dtype)
 
@@ -93,16 +117,18 @@ class PromptEncoder(nn.Module):
     def _dtype(self) -> torch.dtype:
         return self.no_mask_embed.weight.dtype
 
-    def _sparse(self, prompts: PromptBatch) -> tuple[list[Tensor], list[Tensor]]:
+    def _sparse(
+        self, prompts: PromptBatch, origin: tuple[int, int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         tokens, used = [], []
         if prompts.points is not None and prompts.labels is not None:
-            tokens.append(self._points(prompts.points, prompts.labels))
+            tokens.append(self._points(prompts.points, prompts.labels, origin))
             used.append(prompts.labels != ABSENT)
             if prompts.boxes is None or prompts.has_box is not None:
                 tokens.append(self.not_a_point_embed.weight.expand(prompts.num_prompts, 1, -1))
                 used.append(self._needs_padding(prompts.labels, prompts.has_box))
         if prompts.boxes is not None:
-            tokens.append(self._boxes(prompts.boxes))
+            tokens.append(self._boxes(prompts.boxes, origin))
             has_box = prompts.has_box
             if has_box is None:
                 has_box = prompts.image_index.new_ones(prompts.num_prompts, dtype=torch.bool)
@@ -115,22 +141,23 @@ class PromptEncoder(nn.Module):
         needs = (labels != ABSENT).any(dim=1, keepdim=True)
         return needs if has_box is None else needs & ~has_box[:, None]
 
-    def _points(self, points: Tensor, labels: Tensor) -> Tensor:
+    def _points(self, points: Tensor, labels: Tensor, origin: tuple[int, int]) -> Tensor:
         kind = labels[..., None]
         negative, positive = self._type(0), self._type(1)
-        embedding = self._position(points)
+        embedding = self._position(points, origin)
         embedding = embedding + (kind == POSITIVE) * positive + (kind == NEGATIVE) * negative
         return torch.where(kind == PADDING, self.not_a_point_embed.weight, embedding)
 
-    def _boxes(self, boxes: Tensor) -> Tensor:
+    def _boxes(self, boxes: Tensor, origin: tuple[int, int]) -> Tensor:
         corners = torch.cat((self._type(2), self._type(3)))
-        return self._position(boxes.view(-1, 2, 2)) + corners
+        return self._position(boxes.view(-1, 2, 2), origin) + corners
 
     def _type(self, index: int) -> Tensor:
         return cast(nn.Embedding, self.point_embeddings[index]).weight
 
-    def _position(self, points: Tensor) -> Tensor:
-        code: Tensor = self.pe_layer((points.float() + 0.5) / self.image_size)
+    def _position(self, points: Tensor, origin: tuple[int, int]) -> Tensor:
+        pixels = points.float() + (0.5 + points.new_tensor(origin, dtype=torch.float32))
+        code: Tensor = self.pe_layer(pixels / self.image_size)
         return code.to(self._dtype)
 
     def _dense(self, prompts: PromptBatch) -> Tensor:

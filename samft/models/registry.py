@@ -23,7 +23,7 @@ def build_sam(
     """Build a SAM and load its weights.
 
     Args:
-        arch: The size: `vit_b`, `vit_l`, `vit_h` or `vit_nano`.
+        arch: The size: `vit_b`, `vit_l`, `vit_h`, `vit_t` (MobileSAM) or `vit_nano`.
         weights: A weights file, a directory, or the name of published weights; `None` for random
             weights.
         image_size: Side of the input square in pixels, a multiple of the patch size; `None` for

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from samft.errors import ConfigError
-from samft.models.config import SamConfig
+from samft.models.config import SamConfig, VitEncoder
 from samft.models.image_encoder import ImageEncoder
 from samft.models.mask_decoder import MaskDecoder
 from samft.models.prompt_encoder import PromptEncoder
+from samft.models.tiny_vit import TinyVit
+from samft.models.tiny_vit_blocks import WindowAttention
 from samft.types import MaskOutput, PromptBatch
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -54,7 +56,8 @@ class Sam(nn.Module):
                 expected=f"a multiple of {config.patch_size}",
             )
         self.config = config
-        self.image_encoder = ImageEncoder(
+        encoder = ImageEncoder if isinstance(config.encoder, VitEncoder) else TinyVit
+        self.image_encoder: ImageEncoder | TinyVit = encoder(
             config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
         )
         self.prompt_encoder = PromptEncoder(config)
@@ -67,11 +70,19 @@ class Sam(nn.Module):
         """Set the buffers that no checkpoint holds; needed after `to_empty`."""
         for buffer, values in ((self.pixel_mean, PIXEL_MEAN), (self.pixel_std, PIXEL_STD)):
             buffer.copy_(torch.tensor(values, device=buffer.device).view(3, 1, 1))
+        for module in self.modules():
+            if isinstance(module, WindowAttention):
+                module.reset_constants()
 
     @property
     def image_size(self) -> int:
         """S, side of the padded input square in pixels."""
         return self.config.image_size
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the encoder can be given a square part of the input frame alone."""
+        return isinstance(self.image_encoder, TinyVit)
 
     def normalize(self, images: Tensor, input_sizes: Tensor | None = None) -> Tensor:
         """Bring pixels to zero mean and unit variance; the padding becomes exactly 0.
@@ -96,7 +107,8 @@ class Sam(nn.Module):
         """Encode images once; any number of prompts can be decoded from the result.
 
         Args:
-            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame.
+            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame; or, where
+                `takes_windows`, (B, 3, s, s), a window of it.
             input_sizes: (B, 2) int64 (height, width) of each image before padding; `None` when
                 nothing is padding.
 
@@ -107,7 +119,7 @@ class Sam(nn.Module):
             ConfigError: if the images do not have the model's input size.
         """
         expected = (3, self.image_size, self.image_size)
-        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+        if images.ndim != 4 or not self._is_input(tuple(images.shape[1:])):
             raise ConfigError(
                 "images do not have the model's input size",
                 found=tuple(images.shape),
@@ -118,7 +130,12 @@ class Sam(nn.Module):
         return embeddings
 
     def decode(
-        self, embeddings: Tensor, prompts: PromptBatch, *, multimask: bool | None
+        self,
+        embeddings: Tensor,
+        prompts: PromptBatch,
+        *,
+        multimask: bool | None,
+        origin: tuple[int, int] = (0, 0),
     ) -> MaskOutput:
         """Predict the masks of all prompts in one pass.
 
@@ -127,17 +144,20 @@ class Sam(nn.Module):
             prompts: P prompts over the B images; P may be 0.
             multimask: `True` for the three masks of an ambiguous prompt (tokens 1 to 3), `False`
                 for the one mask of a clear prompt (token 0), `None` for all four.
+            origin: (x, y) of the embedded window in the input frame, pixels; prompts and masks are
+                relative to it.
 
         Returns:
-            Logits (P, M, S / 4, S / 4) and predicted IoU (P, M).
+            Logits (P, M, 4 h, 4 w) and predicted IoU (P, M).
 
         Raises:
             ConfigError: if the embeddings do not have the model's shape.
             PromptError: if the fields of the prompts do not fit together.
         """
-        grid = self.config.grid_size
-        expected = (self.config.embed_dim, grid, grid)
-        if embeddings.ndim != 4 or tuple(embeddings.shape[1:]) != expected:
+        cell, grid = self.config.patch_size, embeddings.shape[-1]
+        expected = (self.config.embed_dim, self.config.grid_size, self.config.grid_size)
+        fits = embeddings.ndim == 4 and embeddings.shape[1] == self.config.embed_dim
+        if not fits or not self._is_input((3, embeddings.shape[-2] * cell, grid * cell)):
             raise ConfigError(
                 "image embeddings do not fit the model",
                 found=tuple(embeddings.shape),
@@ -146,12 +166,20 @@ class Sam(nn.Module):
             )
         output: MaskOutput = self.mask_decoder(
             embeddings,
-            self.prompt_encoder(prompts),
+            self.prompt_encoder(prompts, grid_size=grid, origin=origin),
             image_index=prompts.image_index,
-            image_position=self.prompt_encoder.image_position(),
+            image_position=self.prompt_encoder.image_position(grid_size=grid, origin=origin),
             multimask=multimask,
         )
         return output
+
+    def _is_input(self, shape: tuple[int, ...]) -> bool:
+        """Whether (3, height, width) is the input frame or a window that the encoder takes."""
+        if shape == (3, self.image_size, self.image_size):
+            return True
+        side = shape[-1]
+        is_window = 0 < side < self.image_size and side % self.config.patch_size == 0
+        return self.takes_windows and is_window and shape == (3, side, side)
 
     def forward(
         self,

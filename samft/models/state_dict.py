@@ -56,8 +56,8 @@ def to_official(content: object, source: Path) -> tuple[dict[str, Tensor], Origi
         source: The file, for messages.
 
     Returns:
-        The state dict with official keys, its tensors floating point and finite, and where it was
-        found.
+        The state dict with official keys, its tensors floating point and finite but for single
+        int64 counters, and where it was found.
 
     Raises:
         CheckpointError: if there are no weights of a SAM in it, more than one SAM, or values that
@@ -141,10 +141,12 @@ def _strip_prefix(
 
 
 def _checked(key: str, value: object, source: Path) -> Tensor:
-    """Return `value` without gradient if it is a plain tensor of finite floats."""
+    """Return `value` without gradient if it is a plain tensor of finite floats, or a counter."""
     if not isinstance(value, Tensor):
         raise _bad_value(key, source, type(value).__name__)
     tensor = value.detach()
+    if tensor.ndim == 0 and tensor.dtype == torch.int64:
+        return tensor  # how many batches a batch norm has seen
     if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
         raise _bad_value(key, source, f"{tensor.dtype} tensor")
     # A stride of 0 lets a few bytes pose as any shape.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from samft.errors import CheckpointError
-from samft.models.config import SamConfig
+from samft.models.config import SamConfig, VitEncoder
 from samft.models.position import adapt_position_tables
 from samft.models.recognise import EncoderShape, family_of
 from samft.models.sam import Sam
@@ -17,6 +19,9 @@ from samft.models.sam import Sam
 _logger = logging.getLogger(__name__)
 _POS_EMBED = "image_encoder.pos_embed"
 _SHOWN = 3
+# Nothing that a SAM answers depends on these: the classifier of MobileSAM's pre-training, and how
+# many batches its batch norms have seen. Some programs leave them out of their files.
+_UNREAD = re.compile(r"image_encoder\.(?:norm_head\.|head\.|.+\.num_batches_tracked$)")
 
 Shape = tuple[int, ...]
 
@@ -24,8 +29,9 @@ Shape = tuple[int, ...]
 def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> None:
     """Copy `state` into `model`, or leave the model as it is and say why.
 
-    Position tables of another input size are interpolated; everything else must fit exactly.
-    Values are converted to the model's dtype and device.
+    Position tables of another input size are interpolated, and values that nothing reads (the
+    classifier and the batch counters of MobileSAM) may be missing; everything else must fit
+    exactly. Values are converted to the model's dtype and device.
 
     Args:
         model: The model to fill.
@@ -36,6 +42,8 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
         CheckpointError: if keys are missing, unexpected, or of another shape.
     """
     config = model.config
+    unread = _missing_unread_values(model, state)
+    state = state | unread
     misfit = _compare(_expected_shapes(model, state), state)
     if misfit:
         raise CheckpointError(
@@ -43,6 +51,13 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
             where=source,
             found=str(misfit),
             fix=_hint(state, config, misfit),
+        )
+    if unread:
+        _logger.info(
+            "%s: %d values that nothing reads are not in it and set to zero (%s)",
+            source,
+            len(unread),
+            _first(list(unread)),
         )
     adapted = adapt_position_tables(state, config)
     changed = sum(adapted[key] is not tensor for key, tensor in state.items())
@@ -53,15 +68,29 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
     model.load_state_dict(adapted, strict=True)
 
 
+def _missing_unread_values(model: Sam, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return zeros for the values that nothing reads and that `state` lacks.
+
+    A model that is about to be loaded may hold uninitialised memory, so they cannot stay.
+    """
+    return {
+        key: torch.zeros_like(tensor)
+        for key, tensor in model.state_dict().items()
+        if key not in state and _UNREAD.match(key)
+    }
+
+
 def _expected_shapes(model: Sam, state: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Return the shapes this model would have at the input size of `state`."""
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    table = state.get(_POS_EMBED)
+    encoder, table = model.config.encoder, state.get(_POS_EMBED)
+    if not isinstance(encoder, VitEncoder):
+        return shapes
     if table is None or table.ndim != 4 or table.shape[1] != table.shape[2] or not table.shape[1]:
         return shapes
     grid = table.shape[1]
     shapes[_POS_EMBED] = (1, grid, grid, shapes[_POS_EMBED][-1])
-    for index in model.config.global_blocks:
+    for index in encoder.global_blocks:
         for axis in ("h", "w"):
             key = f"image_encoder.blocks.{index}.attn.rel_pos_{axis}"
             shapes[key] = (2 * grid - 1, shapes[key][-1])
@@ -118,10 +147,7 @@ def _hint(state: Mapping[str, Tensor], config: SamConfig, misfit: _Misfit) -> st
     if shape is None:
         return "the image encoder is not complete: pass the weights of a whole SAM"
     if shape.arch is None:
-        return (
-            f"no architecture of samft has such an image encoder: width {shape.dim}, depth "
-            f"{shape.depth}, {shape.heads} heads, embedding {shape.embed_dim}"
-        )
+        return f"no architecture of samft has such an image encoder: {shape}"
     if shape.arch != config.name:
         return f"these are {shape.arch} weights; use arch: {shape.arch}"
     if misfit.unexpected and not misfit.missing and not misfit.misshaped:

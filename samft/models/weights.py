@@ -70,10 +70,18 @@ _ENTRIES = (
         sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         licence="Apache-2.0",
     ),
+    WeightsEntry(
+        name="vit_t",
+        arch="vit_t",
+        url="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        num_bytes=40_728_226,
+        sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        licence="Apache-2.0",
+    ),
 )
 WEIGHTS: Final[dict[str, WeightsEntry]] = {entry.name: entry for entry in _ENTRIES}
-"""Every named model. MedSAM is not among them: its file has no stable address and no published
-hash."""
+"""Every named model; `vit_t` is MobileSAM. MedSAM is not among them: its file has no stable address
+and no published hash."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

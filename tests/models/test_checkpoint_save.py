@@ -35,13 +35,13 @@ def official(monkeypatch):
     return modeling.Sam(
         image_encoder=modeling.ImageEncoderViT(
             img_size=TINY.image_size,
-            embed_dim=TINY.encoder_dim,
-            depth=TINY.encoder_depth,
-            num_heads=TINY.encoder_heads,
+            embed_dim=TINY.encoder.dim,
+            depth=TINY.encoder.depth,
+            num_heads=TINY.encoder.heads,
             out_chans=TINY.embed_dim,
             use_rel_pos=True,
-            window_size=TINY.window_size,
-            global_attn_indexes=TINY.global_blocks,
+            window_size=TINY.encoder.window_size,
+            global_attn_indexes=TINY.encoder.global_blocks,
         ),
         prompt_encoder=modeling.PromptEncoder(
             embed_dim=TINY.embed_dim,

@@ -74,6 +74,6 @@ def test_missing_keys_and_half_precision_are_kept():
 
 
 def test_a_windowed_table_of_another_window_is_fitted():
-    config = replace(TINY, window_size=4)
+    config = replace(TINY, encoder=replace(TINY.encoder, window_size=4))
     adapted = adapt_position_tables(tiny_sam().state_dict(), config)
     assert adapted[REL_POS.format(0, "w")].shape == (7, 16)

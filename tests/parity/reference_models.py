@@ -10,18 +10,14 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from samft.models.config import SamConfig
+from samft.models.config import SamConfig, VitEncoder
 from samft.models.registry import build_from_config
 from samft.models.sam import Sam
 
 # A grid of 8 does not divide into windows of 5, so every windowed block pads.
 TINY = SamConfig(
     name="tiny",
-    encoder_dim=32,
-    encoder_depth=3,
-    encoder_heads=2,
-    global_blocks=(1,),
-    window_size=5,
+    encoder=VitEncoder(dim=32, depth=3, heads=2, global_blocks=(1,), window_size=5),
     image_size=128,
     embed_dim=32,
     decoder_heads=4,
@@ -56,14 +52,14 @@ def official_sam(config: SamConfig) -> nn.Module:
         image_encoder=modeling.ImageEncoderViT(
             img_size=config.image_size,
             patch_size=config.patch_size,
-            embed_dim=config.encoder_dim,
-            depth=config.encoder_depth,
-            num_heads=config.encoder_heads,
+            embed_dim=config.encoder.dim,
+            depth=config.encoder.depth,
+            num_heads=config.encoder.heads,
             out_chans=config.embed_dim,
             norm_layer=lambda dim: nn.LayerNorm(dim, eps=1e-6),
             use_rel_pos=True,
-            window_size=config.window_size,
-            global_attn_indexes=config.global_blocks,
+            window_size=config.encoder.window_size,
+            global_attn_indexes=config.encoder.global_blocks,
         ),
         prompt_encoder=modeling.PromptEncoder(
             embed_dim=config.embed_dim,
@@ -95,12 +91,12 @@ def huggingface_sam(config: SamConfig, *, attention: str = "sdpa") -> nn.Module:
     settings = transformers.SamConfig(
         vision_config=transformers.SamVisionConfig(
             **size,
-            hidden_size=config.encoder_dim,
+            hidden_size=config.encoder.dim,
             output_channels=config.embed_dim,
-            num_hidden_layers=config.encoder_depth,
-            num_attention_heads=config.encoder_heads,
-            window_size=config.window_size,
-            global_attn_indexes=list(config.global_blocks),
+            num_hidden_layers=config.encoder.depth,
+            num_attention_heads=config.encoder.heads,
+            window_size=config.encoder.window_size,
+            global_attn_indexes=list(config.encoder.global_blocks),
             num_pos_feats=config.embed_dim // 2,
         ),
         prompt_encoder_config=transformers.SamPromptEncoderConfig(

@@ -1,0 +1,1 @@
+"""Measurements that are repeated by command; not part of the package."""

@@ -1,0 +1,1 @@
+"""What the nano weights are worth, and the script that writes them if they are worth shipping."""

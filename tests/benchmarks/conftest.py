@@ -1,0 +1,40 @@
+"""Makes `import benchmarks` work however pytest is started, and the data the nano tests share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, dsb_folder: Path, suim_folder: Path) -> Path:
+    """A folder laid out as the real data is, with generated images."""
+    for name, folder in (("microscopy/DSB2018", dsb_folder), ("underwater/SUIM", suim_folder)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).symlink_to(folder)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with an untrained nano model."""
+    from samft.module import SamModule
+
+    torch.manual_seed(3)
+    module = SamModule("vit_nano", freeze=[], seed=11)
+    run = tmp_path_factory.mktemp("run")
+    (run / "checkpoints").mkdir()
+    (run / "config.fit.yaml").write_text("data: {class_path: Generated, init_args: {size: 99}}\n")
+    content = {
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+        "epoch": 4,
+        "global_step": 1234,
+    }
+    torch.save(content, run / "checkpoints" / "best.ckpt")
+    return run
