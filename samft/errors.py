@@ -67,6 +67,10 @@ class CheckpointError(SamftError):
     """A weights file is unreadable, unsafe, or does not fit the architecture."""
 
 
+class TrainingError(SamftError):
+    """Training went wrong in a way that more of it will not mend."""
+
+
 class OutputError(SamftError):
     """A result cannot be written, or writing it would overwrite something."""
 

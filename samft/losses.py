@@ -219,6 +219,11 @@ class LossTerms:
     best: Tensor
     actual_iou: Tensor
 
+    @property
+    def chosen_iou(self) -> Tensor:
+        """Scalar, the mean IoU of the trained masks; of no object, NaN."""
+        return self.actual_iou.gather(1, self.best[:, None]).mean()
+
     @classmethod
     def mean(cls, terms: Sequence[Self]) -> Self:
         """Average the scalars over decoder passes; `best` and `actual_iou` are the last pass's."""

@@ -186,6 +186,8 @@ class SamModule(LightningModule):
         self.log("train/loss", terms.total, prog_bar=True, batch_size=size)
         for name in ("focal", "dice", "iou"):
             self.log(f"train/{name}", getattr(terms, name), batch_size=size)
+        if len(terms.best):
+            self.log("train/mask_iou", terms.chosen_iou, batch_size=size)
         return terms.total
 
     def validation_step(self, batch: SamBatch, batch_idx: int) -> None:

@@ -5,6 +5,9 @@ import torch
 from torch import nn
 
 from samft.errors import ConfigError
+from samft.models.config import ARCHITECTURES
+from samft.models.registry import build_from_config
+from samft.muon import MuonAdamW
 from samft.optim import OptimizerSettings, build_optimizer, build_schedule, rate_curve
 
 
@@ -72,3 +75,30 @@ def test_schedule_scales_every_group() -> None:
 def test_out_of_range_names_the_setting(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"where: optimizer\.{name}"):
         OptimizerSettings.from_dict({name: value})
+
+
+def test_only_weights_of_products_are_decayed() -> None:
+    with torch.device("meta"):
+        for arch in ("vit_b", "vit_t", "vit_nano"):
+            sam = build_from_config(ARCHITECTURES[arch])
+            names = {id(p): name for name, p in sam.named_parameters()}
+            groups = build_optimizer(sam, OptimizerSettings()).param_groups
+            decayed = {
+                names[id(p)] for g in groups if g["name"].endswith("/decay") for p in g["params"]
+            }
+            tables = ("pos_embed", "rel_pos_", "attention_biases", "iou_token", "mask_tokens", "_embed.w")
+            assert not [name for name in decayed if any(part in name for part in tables)]
+            inside = "mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
+            assert inside in decayed
+            assert any(name.startswith("image_encoder.patch_embed") for name in decayed)
+
+
+def test_muon_gets_the_matrices_of_linear_layers() -> None:
+    settings = OptimizerSettings(method="muon", lr=1e-3, encoder_lr_factor=0.5, matrix_lr_factor=4)
+    optimizer = build_optimizer(Toy(), settings)
+    assert isinstance(optimizer, MuonAdamW)
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates["image_encoder/matrices"] == pytest.approx(2e-3)
+    assert rates["rest/matrices"] == pytest.approx(4e-3)
+    assert rates["rest/no_decay"] == pytest.approx(1e-3)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(Toy().parameters()))

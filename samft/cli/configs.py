@@ -17,6 +17,7 @@ SECTIONS = (
     "ckpt_path",
     "data",
     "model",
+    "empty_masks",
     "overlays",
     "return_predictions",
     "runs",

@@ -17,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import CSVLogger
 
 import samft
+from samft.callbacks.empty_masks import StopEmptyMasks
 from samft.callbacks.overlays import Overlays
 from samft.checkpoints import read_checkpoint
 from samft.cli.configs import resolve_config_arguments, values_to_give
@@ -101,6 +102,7 @@ class SamftCLI(LightningCLI):
             }
         )
         parser.add_lightning_class_args(Overlays, "overlays")
+        parser.add_lightning_class_args(StopEmptyMasks, "empty_masks")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and explain what the parser refuses.
@@ -267,6 +269,7 @@ def setting_names() -> set[str]:
         samft.WindowSettings,
         ModelCheckpoint,
         Overlays,
+        StopEmptyMasks,
     )
     names = {"config", "runs", "seed_everything", "ckpt_path"}
     for kind in (*classes, Trainer):

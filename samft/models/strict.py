@@ -43,8 +43,8 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
     """
     config = model.config
     unread = _missing_unread_values(model, state)
-    state = state | unread
-    misfit = _compare(_expected_shapes(model, state), state)
+    complete = state | unread
+    misfit = _compare(_expected_shapes(model, complete), complete)
     if misfit:
         raise CheckpointError(
             f"the weights do not fit the architecture {config.name}",
@@ -59,8 +59,8 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
             len(unread),
             _first(list(unread)),
         )
-    adapted = adapt_position_tables(state, config)
-    changed = sum(adapted[key] is not tensor for key, tensor in state.items())
+    adapted = adapt_position_tables(complete, config)
+    changed = sum(adapted[key] is not tensor for key, tensor in complete.items())
     if changed:
         _logger.info(
             "%s: %d position tables interpolated to %d px", source, changed, config.image_size

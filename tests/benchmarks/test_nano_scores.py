@@ -57,7 +57,7 @@ def rectangles(height: int = 64, width: int = 128) -> EvaluationImage:
 @pytest.fixture(scope="module")
 def nano() -> Sam:
     torch.manual_seed(5)
-    return build_sam("vit_nano")
+    return build_sam("vit_nano").eval()
 
 
 def test_prompts_reach_the_model_where_they_belong():

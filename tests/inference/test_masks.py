@@ -61,7 +61,7 @@ def test_no_prompts(sam) -> None:
     embeddings = sam.encode_image(torch.rand(1, 3, 64, 64) * 255)
     empty = prompts(4).select(torch.zeros(0, dtype=torch.int64))
     output = answer(sam, embeddings, empty)
-    assert output.logits.shape == (0, 1, 16, 16)
+    assert output.logits.shape == (0, 1, 32, 32)
     frame = Frame(original_size=(10, 20), input_size=(32, 64), image_size=64)
     assert list(original_masks(output, empty.image_index, [frame])) == []
 

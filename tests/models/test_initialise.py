@@ -5,8 +5,18 @@ from __future__ import annotations
 import torch
 from tiny_sam import TINY
 
+from samft.models.config import SamConfig, VitEncoder
 from samft.models.initialise import initialise_from_scratch
 from samft.models.registry import build_from_config, build_sam
+
+
+PLAIN = SamConfig(
+    name="plain",
+    encoder=VitEncoder(dim=144, depth=2, heads=4, global_blocks=(1,), window_size=8),
+    image_size=256,
+    embed_dim=128,
+    decoder_mlp_dim=256,
+)
 
 
 def cross_attentions(sam):
@@ -28,9 +38,9 @@ def attention_of_points(sam, points):
 
 
 def test_a_point_looks_at_its_own_place():
-    """Of 256 cells, the most attended to is the point's for most points; not so by default."""
-    cells = torch.cartesian_prod(torch.arange(16), torch.arange(16))  # (row, column)
-    points = cells.flip(1) * 16 + 7.5
+    """Most points attend most to a cell beside them or their own; not so by default."""
+    cells = torch.cartesian_prod(torch.arange(32), torch.arange(32))  # (row, column)
+    points = cells.flip(1) * 8 + 3.5
     hits = {}
     for name, initialise in (("tied", True), ("default", False)):
         torch.manual_seed(0)
@@ -41,7 +51,7 @@ def test_a_point_looks_at_its_own_place():
             )
         with torch.no_grad():
             best = attention_of_points(sam, points).argmax(0)
-        hits[name] = (best == torch.arange(256)).float().mean().item()
+        hits[name] = ((cells[best] - cells).abs().amax(1) <= 1).float().mean().item()
     assert hits["tied"] > 0.8
     assert hits["default"] < 0.1
 
@@ -58,7 +68,9 @@ def test_queries_and_keys_start_tied_but_are_separate_parameters():
 
 def test_encoder_weights():
     torch.manual_seed(0)
-    encoder = build_sam("vit_nano").image_encoder
+    encoder = build_from_config(PLAIN)
+    initialise_from_scratch(encoder)
+    encoder = encoder.image_encoder
     assert 0.018 < encoder.pos_embed.std() < 0.022
     assert 0.018 < encoder.blocks[0].attn.qkv.weight.std() < 0.022
     assert not encoder.blocks[0].attn.qkv.bias.any()

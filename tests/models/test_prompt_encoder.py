@@ -109,7 +109,28 @@ def test_image_position_is_the_code_of_the_cells(encoder):
     cell = SIZE / TINY.grid_size
     centre = torch.tensor([3 * cell + cell / 2 - 0.5, 5 * cell + cell / 2 - 0.5])
     position = encoder.image_position().view(TINY.grid_size, TINY.grid_size, DIM)
-    torch.testing.assert_close(position[5, 3], encoder._position(centre), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(position[5, 3], encoder._position(centre, (0, 0)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_window_has_the_codes_of_its_place(encoder):
+    whole = encoder.image_position().view(TINY.grid_size, TINY.grid_size, DIM)
+    cell = SIZE // TINY.grid_size
+    part = encoder.image_position(grid_size=2, origin=(3 * cell, cell)).view(2, 2, DIM)
+    torch.testing.assert_close(part, whole[1:3, 3:5], rtol=1e-4, atol=1e-4)
+    at = torch.tensor([[[7.0, 9.0]]]).expand(2, -1, -1)
+    labels = torch.ones(2, 1, dtype=torch.long)
+    moved = torch.tensor([3.0 * cell, cell])
+    index = torch.zeros(2, dtype=torch.long)
+    inside = PromptBatch(image_index=index, points=at, labels=labels, boxes=torch.ones(2, 4))
+    outside = PromptBatch(
+        image_index=index,
+        points=at + moved,
+        labels=labels,
+        boxes=torch.ones(2, 4) + moved.repeat(2),
+    )
+    torch.testing.assert_close(
+        encoder(inside, grid_size=2, origin=(3 * cell, cell)).tokens, encoder(outside).tokens
+    )
 
 
 def test_rows_without_a_mask_get_the_no_mask_embedding(encoder):

@@ -16,7 +16,7 @@ from samft.models.registry import build_sam
 
 def test_nano_is_small():
     sam = build_sam("vit_nano")
-    assert sum(p.numel() for p in sam.parameters()) == 2_455_040
+    assert sum(p.numel() for p in sam.parameters()) == 1_691_600
     assert sam.config == ARCHITECTURES["vit_nano"]
 
 
@@ -30,18 +30,19 @@ def test_unknown_architecture():
 def test_input_size():
     sam = build_sam("vit_nano", image_size=128)
     assert sam.image_size == 128
-    assert sam.encode_image(torch.zeros(1, 3, 128, 128)).shape == (1, 128, 8, 8)
+    assert sam.encode_image(torch.zeros(1, 3, 128, 128)).shape == (1, 128, 16, 16)
 
 
 def test_input_size_that_does_not_fit():
-    with pytest.raises(ConfigError, match="found: 250, expected: a multiple of 16"):
+    with pytest.raises(ConfigError, match="found: 250, expected: a multiple of 8"):
         build_sam("vit_nano", image_size=250)
 
 
 def test_options_reach_the_encoder():
     sam = build_sam("vit_nano", drop_path=0.1, checkpoint_blocks=(4, 5))
-    assert sam.image_encoder.blocks[-1].drop_path.rate == pytest.approx(0.1)
-    assert sam.image_encoder.checkpoint_blocks == (4, 5)
+    last = sam.image_encoder.layers[-1]
+    assert last.blocks[-1].drop_path.rate == pytest.approx(0.1)
+    assert last.checkpointed == [False, False, True, True]
 
 
 def test_weights_from_a_file(tmp_path):
@@ -59,7 +60,7 @@ def test_weights_from_a_file(tmp_path):
 def test_weights_at_another_input_size(tmp_path):
     torch.save(build_sam("vit_nano").state_dict(), tmp_path / "nano.pth")
     sam = build_sam("vit_nano", tmp_path / "nano.pth", image_size=192)
-    assert sam.image_encoder.pos_embed.shape == (1, 12, 12, 144)
+    assert sam.config.grid_size == 24
     assert sam.encode_image(torch.zeros(1, 3, 192, 192)).isfinite().all()
 
 

@@ -14,6 +14,7 @@ def test_defaults_are_the_papers_and_valid():
         "box_noise_max_px": 20.0,
         "rounds": 8,
         "extra_passes": 2,
+        "rounds_from": 0.0,
         "click": "uniform",
         "feed_back_logits": True,
         "max_objects_per_image": 64,
@@ -46,3 +47,10 @@ def test_each_range_is_checked(values):
 def test_typo_in_a_key():
     with pytest.raises(ConfigError, match="did you mean 'point_probability'"):
         PromptSettings.from_dict({"point_probabilty": 1.0})
+
+
+def test_clicks_begin_late_when_asked() -> None:
+    settings = PromptSettings(rounds=3, extra_passes=1, rounds_from=0.5)
+    early, late = settings.at(0.49), settings.at(0.5)
+    assert (early.rounds, early.extra_passes) == (0, 0)
+    assert late == settings

@@ -30,8 +30,8 @@ def two_steps(tmp_path: Path, *arguments: str) -> SamftCLI:
 
 
 def test_all_are_found() -> None:
-    assert len(RECIPES) == 4
-    assert len(CONFIGS) == 6
+    assert len(RECIPES) == 5
+    assert len(CONFIGS) == 7
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
