@@ -65,9 +65,7 @@ def test_clicks_begin_when_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> 
     subject = objective(prompts=prompts)
     passes = []
     decode = subject.sam.decode
-    monkeypatch.setattr(
-        subject.sam, "decode", lambda *a, **k: passes.append(1) or decode(*a, **k)
-    )
+    monkeypatch.setattr(subject.sam, "decode", lambda *a, **k: passes.append(1) or decode(*a, **k))
     call(subject, progress=0.4)
     assert len(passes) == 1
     call(subject, progress=0.5)

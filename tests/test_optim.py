@@ -86,7 +86,14 @@ def test_only_weights_of_products_are_decayed() -> None:
             decayed = {
                 names[id(p)] for g in groups if g["name"].endswith("/decay") for p in g["params"]
             }
-            tables = ("pos_embed", "rel_pos_", "attention_biases", "iou_token", "mask_tokens", "_embed.w")
+            tables = (
+                "pos_embed",
+                "rel_pos_",
+                "attention_biases",
+                "iou_token",
+                "mask_tokens",
+                "_embed.w",
+            )
             assert not [name for name in decayed if any(part in name for part in tables)]
             inside = "mask_decoder.transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
             assert inside in decayed

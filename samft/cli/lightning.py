@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 import samft
+from samft.allocator import keep_freed_memory
 from samft.callbacks.empty_masks import StopEmptyMasks
 from samft.callbacks.overlays import Overlays
 from samft.checkpoints import read_checkpoint
@@ -177,6 +179,9 @@ class SamftCLI(LightningCLI):
                 check_monitor(getattr(callback, "monitor", None), self.model.score_names)
         if isinstance(self.datamodule, BaseDataModule):
             self.datamodule.prepare_index()
+
+        if isinstance(self.trainer.accelerator, CPUAccelerator):
+            keep_freed_memory()
 
     before_validate = before_test = before_predict = before_fit
 

@@ -81,7 +81,9 @@ def test_writes_what_wins(given, nano_checkpoint, tmp_path, monkeypatch, capsys)
         assert file.metadata()["licence"] == "Apache-2.0"
     loaded = build_sam("vit_nano", weights=path).state_dict()
     for key, value in trained.items():
-        assert torch.equal(loaded[key], value.half().float() if value.is_floating_point() else value)
+        assert torch.equal(
+            loaded[key], value.half().float() if value.is_floating_point() else value
+        )
         assert torch.equal(measured[0][key], loaded[key])  # the file was judged, not the checkpoint
 
 

@@ -9,7 +9,6 @@ from samft.models.config import SamConfig, VitEncoder
 from samft.models.initialise import initialise_from_scratch
 from samft.models.registry import build_from_config, build_sam
 
-
 PLAIN = SamConfig(
     name="plain",
     encoder=VitEncoder(dim=144, depth=2, heads=4, global_blocks=(1,), window_size=8),

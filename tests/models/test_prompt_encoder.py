@@ -109,7 +109,9 @@ def test_image_position_is_the_code_of_the_cells(encoder):
     cell = SIZE / TINY.grid_size
     centre = torch.tensor([3 * cell + cell / 2 - 0.5, 5 * cell + cell / 2 - 0.5])
     position = encoder.image_position().view(TINY.grid_size, TINY.grid_size, DIM)
-    torch.testing.assert_close(position[5, 3], encoder._position(centre, (0, 0)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        position[5, 3], encoder._position(centre, (0, 0)), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_window_has_the_codes_of_its_place(encoder):
