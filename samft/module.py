@@ -57,6 +57,8 @@ class SamModule(LightningModule):
         loss_stride: The loss compares masks at 1 / loss_stride of the input side: 4 is the
             decoder's own resolution, 1 the full input.
         windows: Whether training images are cut into windows.
+        max_prompts_per_step: Objects decoded at once in training; lower it when memory runs out.
+            The gradients are the same.
         validation_prompts: Prompt types to validate with; default box and point.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
         drop_path: Highest drop-path rate of the image encoder.
@@ -81,6 +83,7 @@ class SamModule(LightningModule):
         optimizer: OptimizerSettings | None = None,
         loss_stride: int = 4,
         windows: WindowSettings | None = None,
+        max_prompts_per_step: int = 64,
         validation_prompts: list[PromptKind] | None = None,
         checkpoint_blocks: bool = False,
         drop_path: float = 0.0,
@@ -107,6 +110,7 @@ class SamModule(LightningModule):
             loss=self.loss_settings,
             loss_stride=loss_stride,
             windows=_resolve(WindowSettings, windows),
+            max_prompts_per_step=max_prompts_per_step,
         )
         self.scores = torch.nn.ModuleDict(
             {kind: ObjectScores() for kind in self.validation_prompts}
@@ -123,6 +127,7 @@ class SamModule(LightningModule):
                 "loss": self.loss_settings.to_dict(),
                 "optimizer": self.optimizer_settings.to_dict(),
                 "loss_stride": loss_stride,
+                "max_prompts_per_step": max_prompts_per_step,
                 "windows": self.objective.windows.to_dict(),
                 "validation_prompts": list(self.validation_prompts),
                 "checkpoint_blocks": checkpoint_blocks,

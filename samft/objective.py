@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import torch
@@ -14,10 +14,11 @@ from samft.data.windows import cut_windows
 from samft.errors import ConfigError
 from samft.losses import LossTerms, SamLoss, SamLossSettings, targets_at
 from samft.models.sam import Sam
+from samft.piecewise import piecewise_sum
 from samft.prompts.rounds import interactive_rounds
 from samft.prompts.selection import select_objects
 from samft.prompts.settings import PromptSettings
-from samft.prompts.simulators import build_simulator
+from samft.prompts.simulators import PromptSimulator, build_simulator
 from samft.settings import Settings
 from samft.types import MaskOutput, PromptBatch, SamBatch
 
@@ -55,6 +56,7 @@ class InteractiveObjective:
         loss: Weights of the objective.
         loss_stride: The loss compares masks at 1 / loss_stride of the input side.
         windows: Whether images are cut.
+        max_prompts_per_step: Objects decoded at once; bounds memory, does not change the result.
 
     Raises:
         ConfigError: if `loss_stride` is no choice or the model cannot be given windows.
@@ -70,14 +72,17 @@ class InteractiveObjective:
         loss: SamLossSettings,
         loss_stride: int = 4,
         windows: WindowSettings | None = None,
+        max_prompts_per_step: int = 64,
     ) -> None:
         self.sam = sam
         self.prompts = prompts
         self.windows = windows or WindowSettings()
         self.loss_stride = loss_stride
+        self.max_prompts_per_step = max_prompts_per_step
         self.simulator = build_simulator(prompts)
         self.loss = SamLoss(loss)
         _check_stride(loss_stride)
+        _check_chunk(max_prompts_per_step)
         _check_windows(self.windows, sam)
 
     def __call__(
@@ -104,29 +109,37 @@ class InteractiveObjective:
             generator=generator,
         )
         embeddings = encode(batch)
-        batch = batch.select(rows)
+        task = self._task(batch.select(rows), origin, generator=generator, progress=progress)
+        modules = (self.sam.prompt_encoder, self.sam.mask_decoder)
+        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+        total = piecewise_sum(task.work_out, embeddings, trained)
+        return replace(task.terms(), total=total / len(task.pieces))
+
+    def _task(
+        self,
+        batch: SamBatch,
+        origin: tuple[int, int],
+        *,
+        generator: torch.Generator,
+        progress: float,
+    ) -> _Task:
         masks, ignored = batch.masks(), batch.ignored()
         side = batch.images.shape[-1] // self.loss_stride
-        targets = targets_at(masks, (side, side))
-        valid = targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None
-
-        def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
-            return self.sam.decode(embeddings, prompts, multimask=multimask, origin=origin)
-
-        rounds = interactive_rounds(
-            decode,
-            masks,
-            batch.image_index,
-            self.prompts.at(progress),
+        return _Task(
+            sam=self.sam,
+            loss=self.loss,
             simulator=self.simulator,
-            generator=generator,
+            prompts=self.prompts.at(progress),
+            max_prompts_per_step=self.max_prompts_per_step,
+            image_index=batch.image_index,
+            masks=masks,
             ignored=ignored,
+            targets=targets_at(masks, (side, side)),
+            valid=targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None,
+            origin=origin,
+            generator=generator,
+            progress=progress,
         )
-        terms = [
-            self.loss(_resized(item.output, side), targets, valid=valid, progress=progress)
-            for item in rounds
-        ]
-        return LossTerms.mean(terms)
 
     def _window(
         self, batch: SamBatch, generator: torch.Generator
@@ -140,6 +153,99 @@ class InteractiveObjective:
         # every place comes up.
         x, y = (int(float(_draw(generator)) * room) for _ in range(2))
         return cut_windows(batch, parts), (x, y)
+
+
+@dataclass(kw_only=True)
+class _Task:
+    """The objects of one step, with all that is needed to ask for them and to judge the answers.
+
+    The prompts of a round are made for all objects together, and answered a few objects at a time:
+    how many at a time changes the memory, not the prompts.
+    """
+
+    sam: Sam
+    loss: SamLoss
+    simulator: PromptSimulator
+    prompts: PromptSettings
+    max_prompts_per_step: int
+    image_index: Tensor
+    masks: Tensor
+    ignored: Tensor
+    targets: Tensor
+    valid: Tensor | None
+    origin: tuple[int, int]
+    generator: torch.Generator
+    progress: float
+    pieces: list[list[LossTerms]] = field(default_factory=list)
+
+    def work_out(self, embeddings: Tensor, add: Callable[[Tensor], None]) -> None:
+        """Go through all rounds; call `add` with the share of every piece in the mean of a round.
+
+        Args:
+            embeddings: (B, D, h, w).
+            add: Takes a scalar whose graph is not needed any more.
+        """
+
+        def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
+            self.pieces.append([])
+            answers = []
+            for rows in _chunks(self.image_index, self.max_prompts_per_step):
+                output = self.sam.decode(
+                    embeddings, prompts.select(rows), multimask=multimask, origin=self.origin
+                )
+                terms = self._judge(output, rows)
+                add(terms.total * (len(rows) / max(1, len(self.image_index))))
+                self.pieces[-1].append(replace(terms, total=terms.total.detach()))
+                answers.append(output.best().detach())
+            return MaskOutput.cat(answers)
+
+        for _ in interactive_rounds(
+            decode,
+            self.masks,
+            self.image_index,
+            self.prompts,
+            simulator=self.simulator,
+            generator=self.generator,
+            ignored=self.ignored,
+        ):
+            pass
+
+    def terms(self) -> LossTerms:
+        """Return the means over all pieces; `best` and `actual_iou` are those of the last round."""
+        return LossTerms.mean([_join(pieces) for pieces in self.pieces])
+
+    def _judge(self, output: MaskOutput, rows: Tensor) -> LossTerms:
+        targets = self.targets[rows]
+        return self.loss(
+            _resized(output, targets.shape[-1]),
+            targets,
+            valid=None if self.valid is None else self.valid[rows],
+            progress=self.progress,
+        )
+
+
+def _join(pieces: Sequence[LossTerms]) -> LossTerms:
+    """Return the terms of one round from those of its pieces, by their numbers of objects."""
+    if len(pieces) == 1:
+        return pieces[0]
+    shares = torch.tensor([len(piece.best) for piece in pieces], dtype=torch.float32)
+    shares = (shares / shares.sum()).to(pieces[0].total.device)
+    scalars = [item.name for item in fields(LossTerms) if getattr(pieces[0], item.name).ndim == 0]
+    means = {
+        name: (torch.stack([getattr(piece, name) for piece in pieces]) * shares).sum()
+        for name in scalars
+    }
+    return replace(
+        pieces[0],
+        best=torch.cat([piece.best for piece in pieces]),
+        actual_iou=torch.cat([piece.actual_iou for piece in pieces]),
+        **means,
+    )
+
+
+def _chunks(image_index: Tensor, size: int) -> Sequence[Tensor]:
+    """Split the rows; no rows are one empty piece, which still has a graph."""
+    return torch.split(torch.arange(len(image_index), device=image_index.device), size)
 
 
 def _draw(generator: torch.Generator) -> Tensor:
@@ -157,6 +263,16 @@ def _resized(output: MaskOutput, side: int) -> MaskOutput:
 def _check_stride(stride: int) -> None:
     if stride not in (1, 2, 4):
         raise ConfigError("loss_stride must be 1, 2 or 4", where="model.loss_stride", found=stride)
+
+
+def _check_chunk(size: int) -> None:
+    if size < 1:
+        raise ConfigError(
+            "max_prompts_per_step is out of range",
+            where="model.max_prompts_per_step",
+            found=size,
+            expected="1 or more",
+        )
 
 
 def _check_windows(windows: WindowSettings, sam: Sam) -> None:

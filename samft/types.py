@@ -17,7 +17,7 @@ adds the half pixel); arrays are indexed `[y, x]`; sizes are `(height, width)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
@@ -250,6 +250,18 @@ class MaskOutput(_Movable):
 
     logits: Tensor
     iou: Tensor
+
+    @classmethod
+    def cat(cls, parts: Sequence[MaskOutput]) -> MaskOutput:
+        """Join answers along the prompt axis; all have the same number of masks."""
+        return cls(
+            logits=torch.cat([part.logits for part in parts]),
+            iou=torch.cat([part.iou for part in parts]),
+        )
+
+    def detach(self) -> MaskOutput:
+        """Return the same values without their graph."""
+        return self._each(Tensor.detach)
 
     def best(self) -> MaskOutput:
         """Return the mask with the highest predicted IoU of each prompt, M = 1."""

@@ -9,7 +9,7 @@ from samft.data.collate import collate
 from samft.data.synthetic import generate
 from samft.errors import ConfigError
 from samft.objective import InteractiveObjective
-from samft.types import SamBatch
+from samft.types import Sample, SamBatch
 
 
 def objective(**changes: object) -> InteractiveObjective:
@@ -93,3 +93,86 @@ def test_windows_must_divide_the_embedding() -> None:
 def test_settings_out_of_range(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"where: windows\."):
         WindowSettings.from_dict(values)
+
+
+@pytest.mark.parametrize("counts", [(0, 1, 3, 40), (0,), (1,)])
+@pytest.mark.parametrize("size", [1, 7, 16])
+def test_pieces_of_any_size_give_the_same_gradients(counts: tuple[int, ...], size: int) -> None:
+    batch = collate([dots(count) for count in counts], image_size=64)
+    assert batch.num_objects == sum(counts)
+    found = {}
+    for pieces in (1000, size):
+        torch.manual_seed(0)
+        sam = build_sam("vit_nano", image_size=64)
+        subject = InteractiveObjective(
+            sam,
+            prompts=PromptSettings(rounds=2, extra_passes=1),
+            loss=SamLossSettings(balanced_bce=1.0),
+            loss_stride=2,
+            max_prompts_per_step=pieces,
+        )
+        terms = subject(
+            batch,
+            encode=lambda b, sam=sam: sam.encode_image(b.images, b.input_sizes),
+            generator=torch.Generator().manual_seed(5),
+        )
+        terms.total.backward()
+        found[pieces] = terms, {name: p.grad for name, p in sam.named_parameters()}
+    (whole, expected), (parts, ours) = found[1000], found[size]
+    for name in ("total", "focal", "dice", "iou", "balanced_bce"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    assert torch.equal(parts.best, whole.best)
+    largest = max(float(grad.abs().max()) for grad in expected.values())
+    for name, grad in ours.items():
+        torch.testing.assert_close(grad, expected[name], rtol=2e-3, atol=1e-5 * max(largest, 1e-6))
+
+
+def test_all_images_at_once_equal_one_after_the_other() -> None:
+    counts = (1, 3, 12)
+    samples = [dots(count) for count in counts]
+    torch.manual_seed(0)
+    sam = build_sam("vit_nano", image_size=64).eval()  # batch norm would mix the images
+    subject = InteractiveObjective(
+        sam,
+        prompts=PromptSettings(
+            rounds=1, extra_passes=0, click="center", point_probability=0.0, box_noise=0.0
+        ),
+        loss=SamLossSettings(),
+        loss_stride=2,
+    )
+
+    def gradients(*chosen: Sample, weight: float = 1.0) -> list[Tensor]:
+        sam.zero_grad()
+        terms = subject(
+            collate(list(chosen), image_size=64),
+            encode=lambda b: sam.encode_image(b.images, b.input_sizes),
+            generator=torch.Generator().manual_seed(0),
+        )
+        (terms.total * weight).backward()
+        return [p.grad.clone() for p in sam.parameters()]
+
+    together = gradients(*samples)
+    single = [
+        gradients(sample, weight=count / sum(counts))
+        for sample, count in zip(samples, counts, strict=True)
+    ]
+    for whole, *parts in zip(together, *single, strict=True):
+        torch.testing.assert_close(whole, sum(parts), rtol=2e-3, atol=2e-6)
+
+
+def dots(count: int, size: int = 64) -> Sample:
+    """An image with `count` squares of 4 x 4 pixels on a grid of 8 x 8 places."""
+    layers = torch.zeros(1, size, size, dtype=torch.int32)
+    for index in range(count):
+        top, left = 8 * (index // 8), 8 * (index % 8)
+        layers[0, top + 2 : top + 6, left + 1 : left + 5] = index + 1
+    zeros = torch.zeros(count, dtype=torch.int64)
+    image = (40 + 150 * (layers > 0)).expand(3, -1, -1).to(torch.uint8)
+    return Sample(
+        image=image.contiguous(),
+        layers=layers,
+        object_layer=zeros,
+        object_class=zeros,
+        sample_id=f"dots{count}",
+        case_id="dots",
+    )
