@@ -13,29 +13,23 @@ from torch import Tensor
 
 from samft.data.prompted import PromptedBatch
 from samft.errors import ConfigError, did_you_mean
-from samft.inference.masks import answer, original_masks
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
 from samft.losses import LossTerms, SamLossSettings
-from samft.metrics.objects import ObjectScores, mask_scores
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
 from samft.objective import InteractiveObjective, WindowSettings
 from samft.optim import OptimizerSettings, build_optimizer, build_schedule
 from samft.prompts.settings import PromptSettings
-from samft.prompts.simulators import CenterPoint, PromptSimulator, TightBox
 from samft.seeding import generator_for
 from samft.settings import Settings
 from samft.types import MaskOutput, PromptBatch, SamBatch
+from samft.validation import PROMPTS, PromptKind, Validation, simulate
 
 logger = logging.getLogger(__name__)
 
 Component = Literal["image_encoder", "prompt_encoder", "mask_decoder"]
-PromptKind = Literal["box", "point"]
-
-_SCORES = ("iou", "dice")
-_VALIDATION: dict[PromptKind, PromptSimulator] = {"box": TightBox(), "point": CenterPoint()}
 
 
 class SamModule(LightningModule):
@@ -60,6 +54,8 @@ class SamModule(LightningModule):
         max_prompts_per_step: Objects decoded at once in training; lower it when memory runs out.
             The gradients are the same.
         validation_prompts: Prompt types to validate with; default box and point.
+        validation_clicks: Most clicks of the point prompt in validation: with more than 1 a user
+            is simulated who corrects the answer, which takes as many decoder passes.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
         drop_path: Highest drop-path rate of the image encoder.
         seed: Base of all random prompts.
@@ -85,6 +81,7 @@ class SamModule(LightningModule):
         windows: WindowSettings | None = None,
         max_prompts_per_step: int = 64,
         validation_prompts: list[PromptKind] | None = None,
+        validation_clicks: int = 1,
         checkpoint_blocks: bool = False,
         drop_path: float = 0.0,
         seed: int = 0,
@@ -94,9 +91,10 @@ class SamModule(LightningModule):
         self.loss_settings = _resolve(SamLossSettings, loss)
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
         self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
-        self.validation_prompts = tuple(validation_prompts or _VALIDATION)
+        self.validation_prompts = tuple(validation_prompts or PROMPTS)
+        _check_clicks(validation_clicks)
         _check_names(self.frozen, get_args(Component), "freeze", "part")
-        _check_names(self.validation_prompts, _VALIDATION, "validation_prompts", "prompt type")
+        _check_names(self.validation_prompts, PROMPTS, "validation_prompts", "prompt type")
         self.seed = seed
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
@@ -112,9 +110,7 @@ class SamModule(LightningModule):
             windows=_resolve(WindowSettings, windows),
             max_prompts_per_step=max_prompts_per_step,
         )
-        self.scores = torch.nn.ModuleDict(
-            {kind: ObjectScores() for kind in self.validation_prompts}
-        )
+        self.validation = Validation(self.validation_prompts, clicks=validation_clicks)
         self._freeze()
         # Plain data only, so that checkpoints load with weights_only=True; and without `weights`:
         # the checkpoint holds them, the file they came from need not exist where it is loaded.
@@ -130,6 +126,7 @@ class SamModule(LightningModule):
                 "max_prompts_per_step": max_prompts_per_step,
                 "windows": self.objective.windows.to_dict(),
                 "validation_prompts": list(self.validation_prompts),
+                "validation_clicks": validation_clicks,
                 "checkpoint_blocks": checkpoint_blocks,
                 "drop_path": drop_path,
                 "seed": seed,
@@ -144,8 +141,7 @@ class SamModule(LightningModule):
     @property
     def score_names(self) -> list[str]:
         """What validation logs, for checkpoints and early stopping to watch."""
-        kinds = [f"val/{score}_{kind}" for kind in self.validation_prompts for score in _SCORES]
-        return [*kinds, "val/iou", "train/loss"]
+        return [*(f"val/{name}" for name in self.validation.names), "train/loss"]
 
     def forward(
         self, images: Tensor, input_sizes: Tensor, prompts: PromptBatch, *, multimask: bool = True
@@ -197,15 +193,15 @@ class SamModule(LightningModule):
 
     def validation_step(self, batch: SamBatch, batch_idx: int) -> None:
         """Score the batch's objects for each prompt type, at the original resolution."""
-        self._score(batch)
+        self.validation.update(self.sam, batch, self.encode(batch))
 
     def test_step(self, batch: SamBatch, batch_idx: int) -> None:
         """Score the batch's objects, as in validation."""
-        self._score(batch)
+        self.validation.update(self.sam, batch, self.encode(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores; keep those of a full pass before training as `zero_shot`."""
-        values = self._collect("val")
+        values = {f"val/{name}": value for name, value in self.validation.compute().items()}
         plain = {name: float(value) for name, value in values.items()}
         if self.trainer.sanity_checking:
             # The default sanity check sees two batches: no basis for a comparison.
@@ -221,7 +217,8 @@ class SamModule(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test split."""
-        self.log_dict(self._collect("test"))
+        scores = self.validation.compute()
+        self.log_dict({f"test/{name}": value for name, value in scores.items()})
 
     def predict_step(
         self, batch: SamBatch | PromptedBatch, batch_idx: int
@@ -243,7 +240,7 @@ class SamModule(LightningModule):
         return predict_images(
             self.sam,
             embeddings,
-            self._simulate(self.validation_prompts[0], batch),
+            simulate(self.validation_prompts[0], batch),
             frames=batch.frames,
             sample_ids=batch.sample_ids,
             classes=self._class_names(batch),
@@ -301,45 +298,10 @@ class SamModule(LightningModule):
     def _rank(self) -> int:
         return int(self.global_rank) if self._trainer is not None else 0
 
-    def _simulate(self, kind: PromptKind, batch: SamBatch) -> PromptBatch:
-        generator = generator_for(self.seed, device=batch.images.device)
-        return _VALIDATION[kind](batch.masks(), batch.image_index, generator=generator)
-
     def _class_names(self, batch: SamBatch) -> list[str] | None:
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         names = getattr(data, "class_names", None)
         return [names[index] for index in batch.object_class.tolist()] if names else None
-
-    def _score(self, batch: SamBatch) -> None:
-        assert batch.samples is not None  # evaluation loaders keep the samples
-        embeddings = self.encode(batch)
-        for kind in self.validation_prompts:
-            output = answer(self.sam, embeddings, self._simulate(kind, batch))
-            for chunk in original_masks(output, batch.image_index, batch.frames):
-                sample = batch.samples[chunk.image]
-                first = int(torch.searchsorted(batch.image_index, chunk.image))
-                rows = chunk.rows.cpu() - first
-                truth, ignored = sample.masks(rows), sample.ignored(rows)
-                iou, dice = mask_scores(
-                    chunk.masks, truth.to(self.device), valid=~ignored.to(self.device)
-                )
-                self._metric(kind).update(iou, dice)
-
-    def _metric(self, kind: PromptKind) -> ObjectScores:
-        metric = self.scores[kind]
-        assert isinstance(metric, ObjectScores)  # the only kind put there
-        return metric
-
-    def _collect(self, stage: str) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = {}
-        for kind in self.validation_prompts:
-            metric = self._metric(kind)
-            for name, value in metric.compute().items():
-                values[f"{stage}/{name}_{kind}"] = value
-            metric.reset()
-        ious = [value for name, value in values.items() if "/iou_" in name]
-        values[f"{stage}/iou"] = torch.stack(ious).mean()
-        return values
 
 
 _AnySettings = TypeVar("_AnySettings", bound=Settings)
@@ -353,6 +315,16 @@ def _resolve(
         given.validate()
         return given
     return kind.from_dict(given if isinstance(given, Mapping) else {})
+
+
+def _check_clicks(clicks: int) -> None:
+    if clicks < 1:
+        raise ConfigError(
+            "validation_clicks is out of range",
+            where="model.validation_clicks",
+            found=clicks,
+            expected="1 or more",
+        )
 
 
 def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:
