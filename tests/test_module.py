@@ -170,7 +170,7 @@ def _perfect(model: SamModule, prompts):
 
     batches = [b for b in Batches(keep=True).batches if b.num_objects == prompts.num_prompts]
     if not batches:  # a click on the background
-        side = 4 * model.sam.config.grid_size
+        side = model.image_size // 4
         return MaskOutput(logits=torch.full((1, 4, side, side), -1.0), iou=torch.zeros(1, 4))
     masks = batches[0].masks().float()[:, None]
     small = torch.nn.functional.interpolate(masks, scale_factor=0.25, mode="area")
