@@ -3,8 +3,8 @@
 Every measurement is its own process, so that peak memory is that model's alone, and the models take
 turns, so that a change of load on the machine meets all of them. The fastest of the turns counts.
 
-    python benchmarks/encoder.py                       # 1024 px, forward, and with backward
-    python benchmarks/encoder.py --size 512 --repeat 5 --threads 2
+    python -m benchmarks.encoder                       # 1024 px, forward, and with backward
+    python -m benchmarks.encoder --size 512 --repeat 5 --threads 2
 
 The bound is the time that the arithmetic alone takes at the rate of one large matrix product,
 measured in the same run with `torch.mm`. On CPUs with AVX-512 samft uses another library for its
@@ -15,39 +15,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measuring import Measurement, peak_mb, timed, without_torchvision
 from samft.models.config import ARCHITECTURES, SamConfig
 from samft.models.registry import build_from_config
 
+ROOT = Path(__file__).parents[1]
 OURS = "samft"
 MATMUL = "matmul"
-TORCHVISION_NAMES = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One process's result.
-
-    Args:
-        seconds: Wall time of one pass.
-        cpu_seconds: Processor time of the same pass, all threads.
-        peak_mb: Peak memory: resident on CPU, allocated on a GPU.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
 
 
 def build_samft(config: SamConfig) -> nn.Module:
@@ -57,8 +40,7 @@ def build_samft(config: SamConfig) -> nn.Module:
 
 def build_segment_anything(config: SamConfig) -> nn.Module:
     """Build the official encoder; stands in for torchvision, which the package imports."""
-    names = [f"torchvision{name}" for name in TORCHVISION_NAMES]
-    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
+    with without_torchvision():
         from segment_anything.modeling import ImageEncoderViT
     return ImageEncoderViT(
         img_size=config.image_size,
@@ -123,20 +105,6 @@ def randomise(model: nn.Module) -> None:
             parameter.normal_(std=0.02)
 
 
-def timed(function: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Return the wall and processor seconds of one call."""
-    _wait(device)
-    wall, cpu = time.perf_counter(), time.process_time()
-    function()
-    _wait(device)
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def measure(name: str, mode: str, size: int, device: torch.device) -> Measurement:
     """Measure one pass of one image through one model in this process, after one to warm up."""
     torch.manual_seed(0)
@@ -157,7 +125,7 @@ def measure(name: str, mode: str, size: int, device: torch.device) -> Measuremen
     step = forward if mode == "forward" else backward
     step()
     seconds, cpu_seconds = timed(step, device)
-    return Measurement(seconds, cpu_seconds, _peak_mb(device))
+    return Measurement(seconds, cpu_seconds, peak_mb(device))
 
 
 def measure_matmul(device: torch.device) -> Measurement:
@@ -167,22 +135,15 @@ def measure_matmul(device: torch.device) -> Measurement:
     gflop = 2 * a.numel() * b.shape[1] / 1e9
     timed(lambda: torch.mm(a, b, out=out), device)
     seconds, cpu = min(timed(lambda: torch.mm(a, b, out=out), device) for _ in range(10))
-    return Measurement(seconds / gflop, cpu / gflop, _peak_mb(device))
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    return Measurement(seconds / gflop, cpu / gflop, peak_mb(device))
 
 
 def run_process(name: str, mode: str, options: argparse.Namespace) -> Measurement:
     """Measure in a fresh process."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--worker", name, mode]
+    command = [sys.executable, "-m", "benchmarks.encoder", "--worker", name, mode]
     command += ["--size", str(options.size), "--threads", str(options.threads)]
     command += ["--device", options.device]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return Measurement(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from benchmarks import encoder as benchmark
 from samft.models.config import ARCHITECTURES
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import encoder as benchmark
 
 
 @pytest.mark.parametrize(("arch", "gflop"), [("vit_b", 972), ("vit_l", 2986), ("vit_h", 5961)])

@@ -1,0 +1,61 @@
+"""What the benchmarks share: one measurement, and the peers that want torchvision."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+
+_TORCHVISION_NAMES = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One process's result.
+
+    Args:
+        seconds: Wall time of one pass.
+        cpu_seconds: Processor time of the same pass, all threads.
+        peak_mb: Peak memory: resident on CPU, allocated on a GPU.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def timed(function: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return the wall and processor seconds of one call."""
+    wait(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    wait(device)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def wait(device: torch.device) -> None:
+    """Let a GPU finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_mb(device: torch.device) -> float:
+    """Return the peak memory of this process so far: resident on CPU, allocated on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@contextmanager
+def without_torchvision() -> Iterator[None]:
+    """Let packages import torchvision that never use it in what is measured."""
+    names = [f"torchvision{name}" for name in _TORCHVISION_NAMES]
+    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
+        yield
