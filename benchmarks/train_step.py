@@ -124,10 +124,8 @@ def _official_decode(
     prompts: PromptBatch,
     multimask: bool,
 ) -> MaskOutput:
-    points = None if prompts.points is None else (prompts.points, prompts.labels.clamp(min=-1))
-    sparse, dense = sam.prompt_encoder(
-        points=points, boxes=prompts.boxes, masks=prompts.mask_logits
-    )
+    points = (prompts.points, prompts.labels.clamp(min=-1))  # all prompts here are points
+    sparse, dense = sam.prompt_encoder(points=points, boxes=None, masks=prompts.mask_logits)
     logits, iou = sam.mask_decoder(
         image_embeddings=embedding,
         image_pe=sam.prompt_encoder.get_dense_pe(),
