@@ -10,7 +10,9 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
+from samft.accumulation import ObjectMean
 from samft.data.prompted import PromptedBatch
 from samft.errors import ConfigError, did_you_mean
 from samft.inference.overlay import picture
@@ -20,7 +22,7 @@ from samft.losses import LossTerms, SamLossSettings
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
 from samft.objective import InteractiveObjective, WindowSettings
-from samft.optim import OptimizerSettings, build_optimizer, build_schedule
+from samft.optim import OptimizerSettings, lightning_optimizers
 from samft.prompts.settings import PromptSettings
 from samft.seeding import generator_for
 from samft.settings import Settings
@@ -110,6 +112,7 @@ class SamModule(LightningModule):
             windows=_resolve(WindowSettings, windows),
             max_prompts_per_step=max_prompts_per_step,
         )
+        self.object_mean = ObjectMean()
         self.validation = Validation(self.validation_prompts, clicks=validation_clicks)
         self._freeze()
         # Plain data only, so that checkpoints load with weights_only=True; and without `weights`:
@@ -185,11 +188,23 @@ class SamModule(LightningModule):
         terms = self.training_loss(batch, step=step, progress=progress)
         size = max(1, len(batch.sample_ids))
         self.log("train/loss", terms.total, prog_bar=True, batch_size=size)
-        for name in ("focal", "dice", "iou"):
+        for name in self.objective.loss.logged:
             self.log(f"train/{name}", getattr(terms, name), batch_size=size)
         if len(terms.best):
             self.log("train/mask_iou", terms.chosen_iou, batch_size=size)
-        return terms.total
+        # Weighted by objects over accumulated batches and processes, not by batches.
+        return self.object_mean.weigh(
+            terms.total, len(terms.best), batch_idx=batch_idx, trainer=self.trainer
+        )
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn gradients of a sum over objects into those of a mean."""
+        self.object_mean.divide(self.sam.parameters(), trainer=self.trainer)
+
+    def on_train_end(self) -> None:
+        """Say what became of the objects that were offered."""
+        if self.trainer.is_global_zero:
+            logger.info("training: %s", self.objective.counts)
 
     def validation_step(self, batch: SamBatch, batch_idx: int) -> None:
         """Score the batch's objects for each prompt type, at the original resolution."""
@@ -248,14 +263,15 @@ class SamModule(LightningModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up, see `OptimizerSettings`."""
-        optimizer = build_optimizer(self.sam, self.optimizer_settings)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build_schedule(optimizer, self.optimizer_settings, total_steps=steps)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        """Optimiser and schedule, see `OptimizerSettings`."""
+        if self.trainer.num_training_batches == float("inf"):
+            self.trainer.fit_loop.setup_data()  # with max_steps nobody has counted them yet
+        return lightning_optimizers(
+            self.sam,
+            self.optimizer_settings,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            batches_per_epoch=int(self.trainer.num_training_batches),
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add where the weights came from and what they scored before training."""

@@ -12,15 +12,18 @@ from torch.nn import functional as F
 
 from samft.data.windows import cut_windows
 from samft.errors import ConfigError
-from samft.losses import LossTerms, SamLoss, SamLossSettings, targets_at
+from samft.losses import LossReferences, LossTerms, SamLoss, SamLossSettings, targets_at
 from samft.models.sam import Sam
 from samft.piecewise import piecewise_sum
+from samft.prompts.ambiguity import answers_for, is_ambiguous
+from samft.prompts.background import background_clicks
+from samft.prompts.combining import GivenPrompts
 from samft.prompts.rounds import interactive_rounds
-from samft.prompts.selection import select_objects
+from samft.prompts.selection import SelectionCounts, select_objects
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import PromptSimulator, build_simulator
 from samft.settings import Settings
-from samft.types import MaskOutput, PromptBatch, SamBatch
+from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +82,9 @@ class InteractiveObjective:
         self.windows = windows or WindowSettings()
         self.loss_stride = loss_stride
         self.max_prompts_per_step = max_prompts_per_step
-        self.simulator = build_simulator(prompts)
+        self.simulator = build_simulator(prompts, mask_stride=sam.config.patch_size // 4)
         self.loss = SamLoss(loss)
+        self.counts = SelectionCounts()
         _check_stride(loss_stride)
         _check_chunk(max_prompts_per_step)
         _check_windows(self.windows, sam)
@@ -106,6 +110,9 @@ class InteractiveObjective:
             batch,
             max_per_image=self.prompts.max_objects_per_image,
             max_area_fraction=self.prompts.max_area_fraction,
+            min_area=self.prompts.min_area,
+            balance=self.prompts.balance,
+            counts=self.counts,
             generator=generator,
         )
         embeddings = encode(batch)
@@ -124,21 +131,32 @@ class InteractiveObjective:
         progress: float,
     ) -> _Task:
         masks, ignored = batch.masks(), batch.ignored()
+        image_index, simulator = batch.image_index, self.simulator
+        if self.prompts.background_clicks:
+            clicks, empty = _background_clicks(batch, self.prompts, generator=generator)
+            rows = torch.arange(len(empty), device=empty.device) + len(masks)
+            simulator = GivenPrompts([(rows, clicks)], simulator)
+            image_index = torch.cat([image_index, clicks.image_index])
+            masks, ignored = torch.cat([masks, empty]), torch.cat([ignored, empty])
         side = batch.images.shape[-1] // self.loss_stride
+        targets = targets_at(masks, (side, side))
+        valid = targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None
         return _Task(
             sam=self.sam,
             loss=self.loss,
-            simulator=self.simulator,
+            simulator=simulator,
             prompts=self.prompts.at(progress),
             max_prompts_per_step=self.max_prompts_per_step,
-            image_index=batch.image_index,
+            image_index=image_index,
             masks=masks,
             ignored=ignored,
-            targets=targets_at(masks, (side, side)),
-            valid=targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None,
+            targets=targets,
+            valid=valid,
+            references=self.loss.references(targets, valid=valid),
             origin=origin,
             generator=generator,
             progress=progress,
+            point_generator=_separate(generator) if self.loss.settings.points else None,
         )
 
     def _window(
@@ -173,9 +191,11 @@ class _Task:
     ignored: Tensor
     targets: Tensor
     valid: Tensor | None
+    references: LossReferences
     origin: tuple[int, int]
     generator: torch.Generator
     progress: float
+    point_generator: torch.Generator | None
     pieces: list[list[LossTerms]] = field(default_factory=list)
 
     def work_out(self, embeddings: Tensor, add: Callable[[Tensor], None]) -> None:
@@ -190,9 +210,7 @@ class _Task:
             self.pieces.append([])
             answers = []
             for rows in _chunks(self.image_index, self.max_prompts_per_step):
-                output = self.sam.decode(
-                    embeddings, prompts.select(rows), multimask=multimask, origin=self.origin
-                )
+                output = self._decode(embeddings, prompts.select(rows), multimask)
                 terms = self._judge(output, rows)
                 add(terms.total * (len(rows) / max(1, len(self.image_index))))
                 self.pieces[-1].append(replace(terms, total=terms.total.detach()))
@@ -214,6 +232,12 @@ class _Task:
         """Return the means over all pieces; `best` and `actual_iou` are those of the last round."""
         return LossTerms.mean([_join(pieces) for pieces in self.pieces])
 
+    def _decode(self, embeddings: Tensor, prompts: PromptBatch, multimask: bool) -> MaskOutput:
+        if multimask and self.prompts.multimask == "ambiguous":
+            output = self.sam.decode(embeddings, prompts, multimask=None, origin=self.origin)
+            return answers_for(output, is_ambiguous(prompts))
+        return self.sam.decode(embeddings, prompts, multimask=multimask, origin=self.origin)
+
     def _judge(self, output: MaskOutput, rows: Tensor) -> LossTerms:
         targets = self.targets[rows]
         return self.loss(
@@ -221,7 +245,19 @@ class _Task:
             targets,
             valid=None if self.valid is None else self.valid[rows],
             progress=self.progress,
+            references=self.references.select(rows),
+            generator=self.point_generator,
         )
+
+
+def _background_clicks(
+    batch: SamBatch, settings: PromptSettings, *, generator: torch.Generator
+) -> tuple[PromptBatch, Tensor]:
+    """Return clicks beside all objects and their empty masks; images without room have none."""
+    clicks, empty = background_clicks(batch, settings.background_clicks, generator=generator)
+    assert clicks.labels is not None  # clicks are points
+    found = (clicks.labels != ABSENT).any(dim=1)
+    return clicks.select(found), empty[found]
 
 
 def _join(pieces: Sequence[LossTerms]) -> LossTerms:
@@ -246,6 +282,12 @@ def _join(pieces: Sequence[LossTerms]) -> LossTerms:
 def _chunks(image_index: Tensor, size: int) -> Sequence[Tensor]:
     """Split the rows; no rows are one empty piece, which still has a graph."""
     return torch.split(torch.arange(len(image_index), device=image_index.device), size)
+
+
+def _separate(generator: torch.Generator) -> torch.Generator:
+    """Return a generator for the points of the loss, whose number must not move the prompts."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    return torch.Generator(generator.device).manual_seed(seed)
 
 
 def _draw(generator: torch.Generator) -> Tensor:

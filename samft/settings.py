@@ -14,7 +14,9 @@ from samft.errors import ConfigError, did_you_mean
 # plain groups of settings; others it asks for a class path.
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Gives a frozen dataclass of bool, int, float and Literal fields its checks and dict form.
+    """Gives a frozen dataclass of plain fields its checks and dict form.
+
+    Fields are bool, int, float, Literal, or dict[str, float].
 
     Subclasses name their `section` and override `_check_ranges`.
     """
@@ -41,7 +43,7 @@ class Settings:
         settings.validate()
         return settings
 
-    def to_dict(self) -> dict[str, bool | int | float | str]:
+    def to_dict(self) -> dict[str, bool | int | float | str | dict[str, float]]:
         """Return the settings as plain data, such that `from_dict` gives them back."""
         return asdict(self)
 
@@ -70,15 +72,23 @@ class Settings:
                     fix=did_you_mean(str(value), get_args(hint)),
                 )
             return
-        # bool is an int for Python, and an int is a fine float; for a user only the latter is true.
-        fits = (int, float) if hint is float else hint
-        if not isinstance(value, fits) or isinstance(value, bool) != (hint is bool):
-            raise ConfigError(
-                f"{name} is of the wrong type",
-                where=f"{self.section}.{name}",
-                found=f"{value!r} ({type(value).__name__})",
-                expected=hint.__name__,
-            )
+        if get_origin(hint) is dict:
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise self._wrong_type(name, value, "names with a number each")
+            for key, item in value.items():
+                if not _fits(item, get_args(hint)[1]):
+                    raise self._wrong_type(f"{name}.{key}", item, get_args(hint)[1].__name__)
+            return
+        if not _fits(value, hint):
+            raise self._wrong_type(name, value, hint.__name__)
+
+    def _wrong_type(self, name: str, value: object, expected: str) -> ConfigError:
+        return ConfigError(
+            f"{name} is of the wrong type",
+            where=f"{self.section}.{name}",
+            found=f"{value!r} ({type(value).__name__})",
+            expected=expected,
+        )
 
     def _require(self, name: str, *, low: float, high: float = math.inf) -> None:
         """Raise unless low <= value <= high and the value is finite."""
@@ -91,3 +101,9 @@ class Settings:
                 found=value,
                 expected=limits,
             )
+
+
+def _fits(value: object, kind: type) -> bool:
+    # bool is an int for Python, and an int is a fine float; for a user only the latter is true.
+    fits = (int, float) if kind is float else kind
+    return isinstance(value, fits) and isinstance(value, bool) == (kind is bool)

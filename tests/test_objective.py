@@ -9,7 +9,7 @@ from samft.data.collate import collate
 from samft.data.synthetic import generate
 from samft.errors import ConfigError
 from samft.objective import InteractiveObjective
-from samft.types import Sample, SamBatch
+from samft.types import SamBatch, Sample
 
 
 def objective(**changes: object) -> InteractiveObjective:
@@ -158,6 +158,45 @@ def test_all_images_at_once_equal_one_after_the_other() -> None:
     ]
     for whole, *parts in zip(together, *single, strict=True):
         torch.testing.assert_close(whole, sum(parts), rtol=2e-3, atol=2e-6)
+
+
+def test_background_clicks_want_nothing() -> None:
+    """Also in an image without any object, the answer to a click there is pushed towards empty."""
+    torch.manual_seed(0)
+    sam = build_sam("vit_nano", image_size=64)
+    subject = InteractiveObjective(
+        sam,
+        prompts=PromptSettings(rounds=0, extra_passes=0, background_clicks=2),
+        loss=SamLossSettings(),
+        loss_stride=2,
+    )
+    terms = subject(
+        collate([dots(0), dots(3)], image_size=64),
+        encode=lambda batch: sam.encode_image(batch.images, batch.input_sizes),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert len(terms.best) == 3 + 2 * 2
+    terms.total.backward()
+    assert all(p.grad.isfinite().all() for p in sam.parameters())
+    assert sam.mask_decoder.iou_prediction_head.layers[-1].bias.grad.any()
+
+
+def test_only_ambiguous_prompts_get_three_masks() -> None:
+    def tokens_trained(**changes: object) -> list[bool]:
+        torch.manual_seed(0)
+        sam = build_sam("vit_nano", image_size=64)
+        prompts = PromptSettings(rounds=0, extra_passes=0, multimask="ambiguous", **changes)
+        subject = InteractiveObjective(sam, prompts=prompts, loss=SamLossSettings(), loss_stride=2)
+        subject(
+            collate([dots(12)], image_size=64),
+            encode=lambda batch: sam.encode_image(batch.images, batch.input_sizes),
+            generator=torch.Generator().manual_seed(0),
+        ).total.backward()
+        heads = sam.mask_decoder.output_hypernetworks_mlps
+        return [bool(head.layers[0].weight.grad.any()) for head in heads]
+
+    assert tokens_trained(point_probability=0.0) == [True, False, False, False]
+    assert tokens_trained(point_probability=1.0)[0] is False
 
 
 def dots(count: int, size: int = 64) -> Sample:

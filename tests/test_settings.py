@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import pytest
@@ -91,3 +91,35 @@ def test_choice_suggests_the_nearest():
     assert "kitchen.leaf" in message
     assert "'blak'" in message
     assert "did you mean 'black'? choose from black, green" in message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bowl(Settings):
+    section: ClassVar[str] = "kitchen"
+
+    grams: dict[str, float] = field(default_factory=dict)
+
+
+def test_names_with_numbers():
+    bowl = Bowl.from_dict({"grams": {"flour": 250, "salt": 2.5}})
+    assert bowl.to_dict() == {"grams": {"flour": 250, "salt": 2.5}}
+    assert Bowl.from_dict(bowl.to_dict()) == bowl
+    assert Bowl().grams == {}
+
+
+@pytest.mark.parametrize(
+    ("grams", "words"),
+    [
+        ({"salt": "some"}, ("kitchen.grams.salt", "'some' (str)", "expected: float")),
+        ({"salt": True}, ("kitchen.grams.salt", "True (bool)", "expected: float")),
+        ({"salt": {}}, ("kitchen.grams.salt", "{} (dict)")),
+        (["salt"], ("kitchen.grams", "['salt'] (list)", "names with a number each")),
+        ({1: 2.0}, ("kitchen.grams", "{1: 2.0} (dict)", "names with a number each")),
+        (None, ("kitchen.grams", "None (NoneType)")),
+    ],
+)
+def test_names_with_anything_else_are_refused(grams, words):
+    with pytest.raises(ConfigError) as caught:
+        Bowl.from_dict({"grams": grams})
+    for word in words:
+        assert word in str(caught.value)

@@ -25,7 +25,8 @@ class Overlays(Callback):
     """Draws `overlays/epoch_<n>.png` in the run folder, and `best.png` for the best epoch so far.
 
     Each row is one validation image with the prompts given, the truth, the answer before training
-    and the answer now. The images are spread evenly over the validation split.
+    and the answer now. The images are spread evenly over the validation split, and hold objects
+    where any near them do.
 
     Args:
         images: How many images to draw; 0 switches the pictures off.
@@ -51,7 +52,8 @@ class Overlays(Callback):
         self.objects = objects
         self.monitor = monitor
         self.every_n_epochs = every_n_epochs
-        self._chosen: set[int] = set()
+        self._batches = self._count = 0
+        self._chosen: dict[int, int] = {}  # batch of each row
         self._now: dict[int, list[ImagePrediction]] = {}
         self._before: dict[int, list[ImagePrediction]] = {}
         self._truth: dict[int, SamBatch] = {}
@@ -66,12 +68,12 @@ class Overlays(Callback):
         self._best = state_dict["best"]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the batches to draw."""
+        """Find out how many rows to draw of how many batches."""
         batches = sum(int(count) for count in trainer.num_val_batches)
         if trainer.sanity_checking:
             batches = sum(int(count) for count in trainer.num_sanity_val_batches)
-        count = min(self.images, batches) if self._wanted(trainer) else 0
-        self._chosen = {round(i) for i in np.linspace(0, batches - 1, count)} if count else set()
+        self._batches = batches
+        self._count = min(self.images, batches) if self._wanted(trainer) else 0
         self._now.clear()
 
     def on_validation_batch_end(
@@ -84,7 +86,7 @@ class Overlays(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Segment the chosen batches once more, for the picture."""
-        if batch_idx not in self._chosen or not isinstance(pl_module, SamModule):
+        if not isinstance(pl_module, SamModule) or not self._choose(batch_idx, batch):
             return
         shown = self._largest(batch)
         with torch.no_grad():
@@ -108,6 +110,24 @@ class Overlays(Callback):
         if score >= self._best:
             self._best = score
             write_atomically(folder / "best.png", lambda path: shutil.copyfile(target, path))
+
+    def _choose(self, batch_idx: int, batch: SamBatch) -> bool:
+        """Take the first batch with objects of each of `count` equal parts of the split."""
+        row = batch_idx * self._count // max(1, self._batches)
+        if self._count == 0 or row >= self._count:
+            return False
+        now = self._chosen.get(row)
+        if now is not None and now != batch_idx and self._holds_objects(now, batch):
+            return False
+        if now is not None and now != batch_idx:
+            for kept in (self._now, self._before, self._truth):
+                kept.pop(now, None)
+        self._chosen[row] = batch_idx
+        return True
+
+    def _holds_objects(self, chosen: int, other: SamBatch) -> bool:
+        """Whether a chosen batch is as good as another one."""
+        return self._truth[chosen].num_objects > 0 or other.num_objects == 0
 
     def _wanted(self, trainer: Trainer) -> bool:
         fitting = trainer.state.fn == TrainerFn.FITTING

@@ -19,13 +19,15 @@ from lightning.pytorch.loggers import CSVLogger
 
 import samft
 from samft.allocator import keep_freed_memory
+from samft.callbacks.curves import Curves
 from samft.callbacks.empty_masks import StopEmptyMasks
 from samft.callbacks.overlays import Overlays
+from samft.callbacks.throughput import Throughput
 from samft.checkpoints import read_checkpoint
 from samft.cli.configs import resolve_config_arguments, values_to_give
 from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
-from samft.cli.summary import print_comparison, print_scores
+from samft.cli.summary import ShowTrained, print_comparison, print_scores
 from samft.data.base import BaseDataModule
 from samft.errors import ConfigError, SamftError, did_you_mean
 from samft.losses import SamLossSettings
@@ -85,7 +87,8 @@ class SamftCLI(LightningCLI):
             trainer_defaults={
                 "num_sanity_val_steps": -1,
                 "log_every_n_steps": 10,
-                "callbacks": [last_checkpoint()],
+                "enable_model_summary": False,  # ShowTrained says more
+                "callbacks": [last_checkpoint(), ShowTrained(), Throughput(), Curves()],
             },
             args=arguments,
         )
@@ -177,6 +180,7 @@ class SamftCLI(LightningCLI):
             watching = (*self.trainer.checkpoint_callbacks, *self.trainer.early_stopping_callbacks)
             for callback in watching:
                 check_monitor(getattr(callback, "monitor", None), self.model.score_names)
+            check_plateau(self.model, self.trainer)
         if isinstance(self.datamodule, BaseDataModule):
             self.datamodule.prepare_index()
 
@@ -231,6 +235,25 @@ def check_monitor(monitor: str | None, scores: list[str]) -> None:
             f"there is no score called {monitor!r}",
             where="monitor of a callback, such as checkpoint.monitor",
             fix=did_you_mean(monitor, scores),
+        )
+
+
+def check_plateau(module: SamModule, trainer: Trainer) -> None:
+    """Refuse a schedule that waits for a score which does not come every epoch.
+
+    Raises:
+        ConfigError: if there is no such score or validation is too rare.
+    """
+    settings = module.optimizer_settings
+    if settings.schedule != "plateau":
+        return
+    check_monitor(settings.plateau_monitor, module.score_names)
+    if trainer.check_val_every_n_epoch != 1:
+        raise ConfigError(
+            "the plateau schedule needs a score after every epoch",
+            where="trainer.check_val_every_n_epoch",
+            found=trainer.check_val_every_n_epoch,
+            expected=1,
         )
 
 

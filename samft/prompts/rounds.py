@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samft.prompts.corrections import corrective_points
+from samft.prompts.protocol import PromptSimulator
 from samft.prompts.settings import PromptSettings
-from samft.prompts.simulators import PromptSimulator
 from samft.types import MaskOutput, PromptBatch
 
 _OBJECTS_AT_ONCE = 8
@@ -60,6 +60,7 @@ def interactive_rounds(
     in the error region of the previous answer's best mask (by predicted IoU) and hands that mask's
     logits back; the extra passes add no click. Lazy: a pass runs when it is asked for, so the
     caller may call `backward` on one round before the next and hold one graph at a time.
+    `settings.multimask` is for the decoder to heed, see `samft.prompts.ambiguity`.
 
     Args:
         decode: The decoder, called with (prompts, multimask).
@@ -77,16 +78,19 @@ def interactive_rounds(
 
     Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A, "Training algorithm".
     """
-    prompts = simulator(masks, image_index, generator=generator)
+    prompts = simulator(masks, image_index, generator=generator, ignored=ignored)
     output = decode(prompts, multimask_first)
     yield Round(prompts=prompts, output=output, multimask=multimask_first, index=0)
     for index, click in enumerate(click_passes(settings, generator=generator), start=1):
         best = _best_logits(output)
         del output  # its graph is the caller's: do not keep two alive while decoding
         if settings.feed_back_logits:
-            prompts = prompts.with_mask_logits(best)
+            prompts = _fed_back(prompts, best, settings.feed_back_probability, generator)
         if click:
             predicted = _upsampled_masks(best, masks.shape[-1])
+            if settings.click_from_truth > 0:
+                # As if nothing were predicted: all of the object is wrong, and nothing else.
+                predicted &= ~_drawn(masks, settings.click_from_truth, generator)[:, None, None]
             points, labels = corrective_points(
                 predicted, masks, ignored, generator=generator, mode=settings.click
             )
@@ -115,6 +119,22 @@ def click_passes(settings: PromptSettings, *, generator: torch.Generator) -> lis
     for click in range(settings.rounds):
         passes += [False] * before.count(click) + [True]
     return passes + [False] * last
+
+
+def _fed_back(
+    prompts: PromptBatch, logits: Tensor, share: float, generator: torch.Generator
+) -> PromptBatch:
+    """Hand `logits` back for a share of the objects; the others get no mask in this pass."""
+    prompts = prompts.with_mask_logits(logits)
+    if share == 1:
+        return prompts
+    return replace(prompts, has_mask=_drawn(logits, share, generator))
+
+
+def _drawn(objects: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Return (P,) bool, True with probability `share`."""
+    draw = torch.rand(len(objects), generator=generator, device=objects.device)
+    return draw < share
 
 
 @torch.no_grad()

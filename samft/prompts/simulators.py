@@ -1,182 +1,95 @@
 """Prompt simulators: what a person might have clicked or drawn to mean this object.
 
-Each is a small callable behind `PromptSimulator`; `MixedPrompts` combines them. All work on the
-flat prompt axis and on the masks' device. An object without a pixel cannot be prompted: it gets an
-`ABSENT` point or no box, and stays in the batch.
+Each is a small callable behind `PromptSimulator`; `MixedPrompts` and `JoinedPrompts` combine them,
+and `build_simulator` makes the one that the settings describe. All work on the flat prompt axis and
+on the masks' device.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final
 
-import torch
-from torch import Tensor
+from samft.prompts.boxes import NoisyBox, TightBox, UniformBox, WholeFrame
+from samft.prompts.combining import GivenPrompts, JoinedPrompts, MixedPrompts, NoPrompt
+from samft.prompts.mask_prompts import Lasso, WrongMask
+from samft.prompts.points import CenterPoint, SeveralPoints, UniformPoint
+from samft.prompts.protocol import PromptSimulator
+from samft.prompts.settings import PromptKind, PromptSettings, parts_of
+from samft.prompts.strokes import Scribble
 
-from samft.errors import ConfigError
-from samft.prompts.merging import merge_prompts
-from samft.prompts.sampling import center_points, sample_points, tight_boxes
-from samft.prompts.settings import PromptSettings
-from samft.types import ABSENT, POSITIVE, PromptBatch
-
-_PAPER_SIDE = 1024
-
-
-class PromptSimulator(Protocol):
-    """Makes a prompt for every object."""
-
-    def __call__(
-        self, masks: Tensor, image_index: Tensor, *, generator: torch.Generator
-    ) -> PromptBatch:
-        """Return one prompt per object.
-
-        The same fields are set whatever the masks hold, so that every batch takes the same path
-        through the model.
-
-        Args:
-            masks: (P, S, S) bool, the objects in the input frame.
-            image_index: (P,) int64, the image of each object.
-            generator: Source of all randomness, on the masks' device.
-        """
-        ...
+__all__ = [
+    "CenterPoint",
+    "GivenPrompts",
+    "JoinedPrompts",
+    "Lasso",
+    "MixedPrompts",
+    "NoPrompt",
+    "NoisyBox",
+    "PromptSimulator",
+    "Scribble",
+    "SeveralPoints",
+    "TightBox",
+    "UniformBox",
+    "UniformPoint",
+    "WholeFrame",
+    "WrongMask",
+    "build_simulator",
+]
 
 
-@dataclass(frozen=True)
-class UniformPoint:
-    """One positive point, anywhere on the object with the same probability."""
-
-    def __call__(
-        self, masks: Tensor, image_index: Tensor, *, generator: torch.Generator
-    ) -> PromptBatch:
-        """See `PromptSimulator`."""
-        return _point_prompts(image_index, *sample_points(masks, generator=generator))
-
-
-@dataclass(frozen=True)
-class CenterPoint:
-    """One positive point, at the pixel farthest from the boundary; nothing is random."""
-
-    def __call__(
-        self,
-        masks: Tensor,
-        image_index: Tensor,
-        *,
-        generator: torch.Generator,  # noqa: ARG002  (the protocol's)
-    ) -> PromptBatch:
-        """See `PromptSimulator`."""
-        return _point_prompts(image_index, *center_points(masks))
-
-
-@dataclass(frozen=True)
-class TightBox:
-    """The smallest box around the object; nothing is random."""
-
-    def __call__(
-        self,
-        masks: Tensor,
-        image_index: Tensor,
-        *,
-        generator: torch.Generator,  # noqa: ARG002  (the protocol's)
-    ) -> PromptBatch:
-        """See `PromptSimulator`."""
-        boxes, found = tight_boxes(masks)
-        return PromptBatch(image_index=image_index, boxes=boxes, has_box=found)
-
-
-@dataclass(frozen=True)
-class NoisyBox:
-    """The tight box with Gaussian noise on each coordinate, kept inside the frame.
-
-    A box whose corners change sides, as happens to objects a pixel or two wide, stays tight.
+def build_simulator(settings: PromptSettings, *, mask_stride: int = 4) -> PromptSimulator:
+    """Return the simulator of a training step's first prompts.
 
     Args:
-        noise: Standard deviation as a share of the box's width or height in pixels.
-        max_px: Largest shift in pixels of a 1024 x 1024 input; scaled with the input.
-
-    Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A: 10 % of the side, at most 20 pixels.
-    """
-
-    noise: float = 0.1
-    max_px: float = 20.0
-
-    def __call__(
-        self, masks: Tensor, image_index: Tensor, *, generator: torch.Generator
-    ) -> PromptBatch:
-        """See `PromptSimulator`."""
-        boxes, found = tight_boxes(masks)
-        side = masks.shape[-1]
-        sizes = (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)
-        cap = self.max_px * side / _PAPER_SIDE
-        draw = torch.randn(boxes.shape, generator=generator, device=masks.device)
-        noisy = (boxes + (self.noise * sizes * draw).clamp(-cap, cap)).clamp(0, side - 1)
-        valid = (noisy[:, 2:] >= noisy[:, :2]).all(dim=1) & found
-        boxes = torch.where(valid[:, None], noisy, boxes)
-        return PromptBatch(image_index=image_index, boxes=boxes, has_box=found)
-
-
-@dataclass(frozen=True)
-class MixedPrompts:
-    """Gives each object a prompt from one of several simulators, in one batch.
-
-    Args:
-        simulators: The simulators to choose from; each sees only its own objects.
-        probabilities: How often each is chosen; together 1.
-
-    Raises:
-        ConfigError: if the probabilities do not fit the simulators or do not sum to 1.
-    """
-
-    simulators: Sequence[PromptSimulator]
-    probabilities: Sequence[float]
-
-    def __post_init__(self) -> None:
-        if len(self.simulators) != len(self.probabilities) or not self.simulators:
-            raise ConfigError(
-                "MixedPrompts needs one probability per simulator",
-                found=f"{len(self.probabilities)} probabilities",
-                expected=str(len(self.simulators)),
-            )
-        total = math.fsum(self.probabilities)
-        if min(self.probabilities) < 0 or not math.isclose(total, 1, abs_tol=1e-6):
-            raise ConfigError(
-                "the probabilities of MixedPrompts must be at least 0 and sum to 1",
-                found=list(self.probabilities),
-            )
-
-    def __call__(
-        self, masks: Tensor, image_index: Tensor, *, generator: torch.Generator
-    ) -> PromptBatch:
-        """See `PromptSimulator`."""
-        limits = torch.tensor(self.probabilities, device=masks.device).cumsum(dim=0)[:-1]
-        draw = torch.rand(masks.shape[0], generator=generator, device=masks.device)
-        choice = torch.bucketize(draw, limits, right=True)
-        parts = []
-        for number, simulator in enumerate(self.simulators):
-            rows = (choice == number).nonzero()[:, 0]
-            parts.append((rows, simulator(masks[rows], image_index[rows], generator=generator)))
-        return merge_prompts(parts, image_index)
-
-
-def build_simulator(settings: PromptSettings) -> PromptSimulator:
-    """Return the simulator of a training step's first prompts: a uniform point or a noisy box.
+        settings: Which prompts, how often, and their numbers.
+        mask_stride: Pixels of the input per logit of a mask prompt: a quarter of the model's patch
+            size.
 
     Raises:
         ConfigError: if a setting is out of range.
 
-    Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A.
+    Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A, for the default: a uniform point or
+    a noisy box.
     """
     settings.validate()
-    return MixedPrompts(
-        simulators=(
-            UniformPoint(),
-            NoisyBox(noise=settings.box_noise, max_px=settings.box_noise_max_px),
-        ),
-        probabilities=(settings.point_probability, 1 - settings.point_probability),
+    shares = settings.shares()
+    simulators = [_kind(name, settings, mask_stride) for name in shares]
+    return MixedPrompts(simulators=simulators, probabilities=tuple(shares.values()))
+
+
+def _kind(name: str, settings: PromptSettings, mask_stride: int) -> PromptSimulator:
+    parts = [_BUILDERS[part](settings, mask_stride) for part in parts_of(name)]
+    return parts[0] if len(parts) == 1 else JoinedPrompts(parts)
+
+
+def _box(settings: PromptSettings, _: int) -> PromptSimulator:
+    noise, max_px = settings.box_noise, settings.box_noise_max_px
+    if settings.box_shift == "gaussian":
+        return NoisyBox(noise=noise, max_px=max_px)
+    return UniformBox(noise=noise, max_px=max_px, outward=settings.box_shift == "outward")
+
+
+def _points(settings: PromptSettings, _: int) -> PromptSimulator:
+    return SeveralPoints(
+        fewest=settings.min_points,
+        most=settings.max_points,
+        negative_share=settings.negative_share,
     )
 
 
-def _point_prompts(image_index: Tensor, points: Tensor, found: Tensor) -> PromptBatch:
-    labels = torch.where(found, POSITIVE, ABSENT)
-    return PromptBatch(image_index=image_index, points=points[:, None], labels=labels[:, None])
+def _scribble(settings: PromptSettings, _: int) -> PromptSimulator:
+    return Scribble(count=settings.scribble_points, negative_share=settings.negative_share)
+
+
+_BUILDERS: Final[dict[PromptKind, Callable[[PromptSettings, int], PromptSimulator]]] = {
+    "point": lambda _settings, _stride: UniformPoint(),
+    "center": lambda _settings, _stride: CenterPoint(),
+    "points": _points,
+    "scribble": _scribble,
+    "box": _box,
+    "frame": lambda _settings, _stride: WholeFrame(),
+    "mask": lambda settings, stride: WrongMask(stride=stride, damage=settings.mask_damage),
+    "lasso": lambda settings, stride: Lasso(stride=stride, slack=settings.mask_damage),
+    "none": lambda _settings, _stride: NoPrompt(),
+}

@@ -1,6 +1,7 @@
 """Pictures during training: which images, which epoch is the best, and when none are wanted."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,3 +86,16 @@ def test_out_of_range(setting: dict[str, int]) -> None:
         Overlays(**setting)
     name, value = next(iter(setting.items()))
     assert f"{name} {value}" in str(caught.value)
+
+
+def test_images_with_objects_come_first() -> None:
+    callback = Overlays(images=2)
+    callback._batches, callback._count = 6, 2
+    batches = [SimpleNamespace(num_objects=count) for count in (0, 3, 2, 0, 0, 0)]
+    for index, batch in enumerate(batches):
+        if callback._choose(index, batch):
+            callback._truth[index] = batch
+    assert callback._chosen == {0: 1, 1: 3}  # the second half has none: its first
+    assert set(callback._truth) == {1, 3}
+    again = [index for index, batch in enumerate(batches) if callback._choose(index, batch)]
+    assert again == [1, 3]  # the same ones in every epoch

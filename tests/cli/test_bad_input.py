@@ -195,6 +195,15 @@ def test_wrong_value(capsys, tmp_path, option, value, said) -> None:
     assert said in fit(capsys, option, value)
 
 
+def test_a_plateau_needs_its_score_after_every_epoch(capsys, tmp_path) -> None:
+    pairs(tmp_path / "data")
+    plateau = ("--model.optimizer.schedule", "plateau")
+    said = fit(capsys, *plateau, "--trainer.check_val_every_n_epoch", "2")
+    assert "where: trainer.check_val_every_n_epoch, found: 2, expected: 1" in said
+    said = fit(capsys, *plateau, "--model.optimizer.plateau_monitor", "val/iuo")
+    assert "did you mean 'val/iou'" in said
+
+
 def test_missing_config_file(capsys) -> None:
     said = fails(capsys, "fit", "--config", "recipes/medicall.yaml")
     assert "configuration file not found" in said

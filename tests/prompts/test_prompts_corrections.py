@@ -7,6 +7,7 @@ from samft.prompts.corrections import corrective_points
 from samft.types import ABSENT, NEGATIVE, POSITIVE
 
 MODES = ("uniform", "center")
+"""Those that click once."""
 
 
 def seeded(seed=0):
@@ -124,3 +125,41 @@ def test_no_objects(mode):
     points, labels = corrective_points(masks, masks, masks, generator=seeded(), mode=mode)
     assert points.shape == (0, 1, 2)
     assert labels.shape == (0, 1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**31), hide=st.booleans())
+def test_a_pair_is_one_click_of_each_kind(seed, hide):
+    predicted, target = random_masks(seed), random_masks(seed + 1)
+    predicted[0], target[1] = target[0], False
+    hidden = random_masks(seed + 2) if hide else torch.zeros_like(target)
+    points, labels = corrective_points(
+        predicted, target, hidden, generator=seeded(seed), mode="pair"
+    )
+    assert points.shape == (6, 2, 2)
+    assert points.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    for row in range(6):
+        truth, wrong = target[row] & ~hidden[row], (predicted ^ target)[row] & ~hidden[row]
+        (x, y), (u, v) = points[row].int().tolist()
+        assert labels[row, 0] == (POSITIVE if truth.any() else ABSENT)
+        if truth.any():
+            assert truth[y, x]
+            assert wrong[y, x] or not (wrong & truth).any()
+        extra, free = wrong & ~target[row], ~target[row] & ~hidden[row]
+        if labels[row, 1] == ABSENT:
+            assert not extra.any()
+            assert not free.any() or not target[row].any()
+            continue
+        assert labels[row, 1] == NEGATIVE
+        assert free[v, u]
+        assert extra[v, u] or not extra.any()
+
+
+def test_a_pair_on_a_perfect_answer_is_on_the_object_and_near_it():
+    masks = torch.zeros(50, 64, 64, dtype=torch.bool)
+    masks[:, 20:28, 20:28] = True
+    points, labels = corrective_points(masks, masks.clone(), generator=seeded(), mode="pair")
+    assert labels.tolist() == [[POSITIVE, NEGATIVE]] * 50
+    assert points[:, 1].min() >= 17
+    assert points[:, 1].max() <= 30

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from samft.prompts.combining import NoPrompt
+from samft.prompts.presets import preset
 from samft.prompts.rounds import click_passes, interactive_rounds
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import CenterPoint, TightBox, build_simulator
@@ -284,3 +286,77 @@ def test_chunks_of_objects_do_not_matter():
     error = (full[:, 0] > 0) ^ masks
     x, y = second.prompts.points[:, 0].long().unbind(1)
     assert error[torch.arange(count), y, x].all()
+
+
+def test_the_default_places_the_same_clicks_as_ever():
+    # Written down before there were other variants: whoever repeats an old run gets it.
+    last = list(play(PromptSettings(rounds=3, extra_passes=2), seed=3)[0])[-1].prompts
+    assert last.points.tolist() == [
+        [[14, 16], [18, 20], [0, 8], [21, 17]],
+        [[18, 12], [26, 13], [17, 4], [22, 25]],
+        [[7, 21], [30, 13], [9, 12], [25, 2]],
+        [[13, 11], [22, 30], [18, 3], [12, 18]],
+    ]
+    assert last.labels.tolist() == [[1, 0, 0, 1], [1, 0, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+
+
+def test_sam2s_eight_passes():
+    rounds = list(play(preset("sam2"))[0])
+    assert len(rounds) == 8
+    assert new_points(rounds) == [1] * 7
+
+
+def test_a_share_of_the_clicks_comes_from_the_truth():
+    count, masks = 300, objects(1)[0].expand(300, SIDE, SIDE)
+    everywhere = torch.full((count, 1, 8, 8), 9.0)  # no part of any object is missed
+
+    def decode(prompts, multimask):
+        return MaskOutput(logits=everywhere, iou=torch.ones(count, 1))
+
+    def positives(share):
+        settings = PromptSettings(rounds=5, extra_passes=0, click_from_truth=share)
+        images = torch.zeros(count, dtype=torch.int64)
+        *_, last = interactive_rounds(
+            decode, masks, images, settings, simulator=NoPrompt(), generator=seeded()
+        )
+        points, labels = last.prompts.points.long(), last.prompts.labels
+        x, y = points.unbind(dim=2)
+        on = masks[torch.arange(count)[:, None], y, x]
+        assert torch.equal(on, labels == POSITIVE)
+        return on.float().mean().item()
+
+    assert positives(0.0) == 0
+    assert positives(0.1) == pytest.approx(0.1, abs=0.025)
+    assert positives(1.0) == 1
+
+
+def test_a_share_of_the_objects_gets_its_logits_back():
+    settings = PromptSettings(rounds=6, extra_passes=0, feed_back_probability=0.5)
+    rounds = list(play(settings, count=40)[0])
+    assert all(item.prompts.mask_logits.shape == (40, 1, 8, 8) for item in rounds[1:])
+    chosen = torch.stack([item.prompts.has_mask for item in rounds[1:]])
+    assert chosen.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert (chosen[0] != chosen[1]).any()  # drawn anew in each pass
+
+
+def test_pairs_of_clicks_and_their_number_of_slots():
+    rounds = list(play(preset("micro_sam"))[0])
+    assert len(rounds) == 8
+    assert new_points(rounds) == [2] * 7
+
+
+def test_a_first_pass_without_a_prompt():
+    rounds = list(play(PromptSettings(rounds=2, extra_passes=0), simulator=NoPrompt())[0])
+    assert rounds[0].prompts.points is rounds[0].prompts.boxes is None
+    assert [item.prompts.labels.shape for item in rounds[1:]] == [(4, 1), (4, 2)]
+
+
+def test_simulators_are_told_where_no_click_may_fall():
+    class Asks:
+        def __call__(self, masks, image_index, *, generator, ignored=None):
+            self.ignored = ignored
+            return NoPrompt()(masks, image_index, generator=generator)
+
+    simulator, ignored = Asks(), objects()[0]
+    next(play(simulator=simulator, ignored=ignored)[0])
+    assert simulator.ignored is ignored

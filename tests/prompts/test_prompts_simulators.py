@@ -5,13 +5,18 @@ from hypothesis import strategies as st
 
 from samft.errors import ConfigError
 from samft.prompts.sampling import center_points, tight_boxes
-from samft.prompts.settings import PromptSettings
+from samft.prompts.settings import FIELDS, PromptSettings
 from samft.prompts.simulators import (
     CenterPoint,
+    JoinedPrompts,
     MixedPrompts,
     NoisyBox,
+    Scribble,
+    SeveralPoints,
     TightBox,
+    UniformBox,
     UniformPoint,
+    WrongMask,
     build_simulator,
 )
 from samft.types import ABSENT, POSITIVE, PromptBatch
@@ -205,7 +210,7 @@ class _Tagged:
     def __init__(self, value):
         self.value = value
 
-    def __call__(self, masks, image_index, *, generator):
+    def __call__(self, masks, image_index, *, generator, ignored=None):
         return PromptBatch(
             image_index=image_index,
             points=torch.full((len(masks), 1, 2), self.value),
@@ -249,3 +254,66 @@ def test_probabilities_must_match_the_simulators():
         MixedPrompts(simulators=[TightBox()], probabilities=[0.5, 0.5])
     assert "one probability per simulator" in str(caught.value)
     assert "found: 2 probabilities, expected: 1" in str(caught.value)
+
+
+def test_the_default_draws_the_same_prompts_as_ever():
+    # Written down before there were other kinds of prompts: whoever repeats an old run gets it.
+    masks = torch.zeros(6, 32, 32, dtype=torch.bool)
+    for index in range(6):
+        masks[index, 2 + index : 14 + 2 * index, 3 : 9 + 3 * index] = True
+    masks[4] = False
+    for same_mix in (PromptSettings(), PromptSettings(mix={"box": 0.5, "point": 0.5})):
+        prompts = build_simulator(same_mix)(masks, torch.arange(6) // 2, generator=seeded(7))
+        assert prompts.points[:, 0].tolist() == [[0, 0], [5, 3], [0, 0], [0, 0], [0, 0], [6, 10]]
+        assert prompts.labels[:, 0].tolist() == [-10, 1, -10, -10, -10, 1]
+        assert prompts.has_box.tolist() == [True, False, True, True, False, False]
+        assert prompts.boxes.tolist() == [
+            [2.7866249084472656, 2.625, 8.082903861999512, 12.375],
+            [0.0, 0.0, 0.0, 0.0],
+            [3.381213903427124, 4.185929775238037, 14.164789199829102, 17.33676528930664],
+            [3.625, 5.625, 17.625, 19.30413818359375],
+            [0.0, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 0.0],
+        ]
+
+
+def test_every_kind_has_a_builder():
+    masks, images = squares()
+    for kind, gives in FIELDS.items():
+        simulator = build_simulator(PromptSettings(mix={kind: 1.0}))
+        prompts = simulator(masks, images, generator=seeded())
+        given = {
+            "points": prompts.points is not None,
+            "box": prompts.boxes is not None,
+            "mask": prompts.mask_logits is not None,
+        }
+        assert [name for name, there in given.items() if there] == [gives] * (kind != "none"), kind
+
+
+def test_settings_reach_their_simulators():
+    settings = PromptSettings(
+        mix={"points": 0.25, "scribble": 0.25, "box": 0.25, "mask+point": 0.25},
+        min_points=2,
+        max_points=3,
+        negative_share=0.5,
+        scribble_points=4,
+        box_shift="outward",
+        box_noise=0.2,
+        box_noise_max_px=7.0,
+        mask_damage=0.3,
+    )
+    mixed = build_simulator(settings, mask_stride=2)
+    assert list(mixed.simulators) == [
+        SeveralPoints(fewest=2, most=3, negative_share=0.5),
+        Scribble(count=4, negative_share=0.5),
+        UniformBox(noise=0.2, max_px=7.0, outward=True),
+        JoinedPrompts([WrongMask(stride=2, damage=0.3), UniformPoint()]),
+    ]
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_mask_prompts_have_the_side_of_the_decoders_logits(stride):
+    masks, images = squares()
+    simulator = build_simulator(PromptSettings(mix={"mask": 0.5, "lasso": 0.5}), mask_stride=stride)
+    prompts = simulator(masks, images, generator=seeded())
+    assert prompts.mask_logits.shape == (5, 1, 32 // stride, 32 // stride)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import AdamW, Muon
 from torch.optim.lr_scheduler import LambdaLR
 
-from samft.muon import MuonAdamW
+from samft.optim.muon import MuonAdamW
 
 
 def network() -> nn.Sequential:

@@ -1,0 +1,94 @@
+"""The curves of a run as one picture, redrawn after every epoch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from samft.inference.writers import write_atomically
+from samft.module import SamModule
+
+_FILE = "curves.png"
+
+
+class Curves(Callback):
+    """Draws `curves.png` in the run folder: the loss, and each score beside its zero-shot value.
+
+    The loss is the mean of each epoch; a resumed run draws what it has seen itself, the scores
+    from the beginning.
+    """
+
+    def __init__(self) -> None:
+        self._losses: dict[int, float] = {}
+        self._sum, self._count = 0.0, 0
+
+    def state_dict(self) -> dict[str, Any]:  # Any: numbers and a table
+        """Remember the losses, so that a resumed run draws them too."""
+        return {"losses": dict(self._losses)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the losses."""
+        self._losses = dict(state_dict["losses"])
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # Any: Lightning's signature
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Add the loss of a step."""
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None:
+            self._sum += float(loss)
+            self._count += 1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        if self._count:
+            self._losses[trainer.current_epoch] = self._sum / self._count
+        self._sum, self._count = 0.0, 0
+        if trainer.is_global_zero and isinstance(pl_module, SamModule) and trainer.log_dir:
+            picture = draw(self._losses, pl_module.history, pl_module.zero_shot)
+            folder = Path(trainer.log_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / _FILE, lambda path: path.write_bytes(picture))
+
+
+def draw(
+    losses: dict[int, float], history: list[dict[str, float]], zero_shot: dict[str, float]
+) -> bytes:
+    """Return a PNG of the loss and of the overlap scores by epoch.
+
+    Args:
+        losses: Mean training loss of each epoch.
+        history: Scores of each validated epoch, with `epoch`.
+        zero_shot: Scores before training; drawn as dashed lines.
+    """
+    # Not pyplot: it would choose a window system and keep every figure alive.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(list(losses), list(losses.values()), marker=".", color="black")
+    left.set(title="training loss", xlabel="epoch")
+    names = [name for name in (history[-1] if history else {}) if name.startswith("val/iou_")]
+    for number, name in enumerate(names):
+        points = [(entry["epoch"], entry[name]) for entry in history if name in entry]
+        colour = f"C{number}"
+        right.plot(*zip(*points, strict=True), marker=".", color=colour, label=name[4:])
+        if name in zero_shot:
+            right.axhline(zero_shot[name], color=colour, linestyle="--", linewidth=1)
+    right.set(title="validation IoU (dashed: zero-shot)", xlabel="epoch", ylim=(0, 1))
+    if names:
+        right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()

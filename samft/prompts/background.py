@@ -1,0 +1,73 @@
+"""Clicks on nothing: prompts whose right answer is an empty mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from samft.prompts.points import positive_points
+from samft.prompts.sampling import sample_many
+from samft.types import PromptBatch, SamBatch
+
+_PAPER_SIDE = 1024
+_MARGIN_PX = 20.0
+
+
+def background_clicks(
+    batch: SamBatch,
+    count: int,
+    *,
+    generator: torch.Generator,
+    empty_images_only: bool = False,
+    margin_px: float = _MARGIN_PX,
+) -> tuple[PromptBatch, Tensor]:
+    """Click where nothing is, once per prompt, in every image.
+
+    A model that has seen only clicks on objects answers any click with an object. These prompts
+    are positive clicks on background, with empty masks to learn from: draw nothing, and predict a
+    low IoU.
+
+    Args:
+        batch: B images; those without an object are what this is for, but every image has
+            background.
+        count: Clicks per image.
+        generator: Source of randomness, on the batch's device.
+        empty_images_only: Leave out images that have an object.
+        margin_px: Least distance along each axis from any object and from pixels of which nothing
+            is known, in pixels of a 1024 x 1024 input; scaled with the input.
+
+    Returns:
+        P prompts of one point each, by image, `count` per image; an image without free background
+        has `ABSENT` points. And (P, S, S) bool masks without a True pixel.
+    """
+    free = _free_background(batch, margin_px)
+    images = torch.arange(len(free), device=free.device)
+    if empty_images_only:
+        occupied = torch.zeros_like(images, dtype=torch.bool)
+        occupied[batch.image_index] = True
+        images = images[~occupied]
+    points, found = sample_many(free[images], count, generator=generator)
+    prompts = positive_points(
+        images.repeat_interleave(count),
+        points.reshape(-1, 1, 2),
+        found.repeat_interleave(count)[:, None],
+    )
+    side = free.shape[-1]
+    return prompts, free.new_zeros((prompts.num_prompts, side, side))
+
+
+def padding(batch: SamBatch) -> Tensor:
+    """Return (B, S, S) bool, True right of and below each image, where nobody can click."""
+    line = torch.arange(batch.images.shape[-1], device=batch.images.device)
+    rows, columns = (line < batch.input_sizes[:, :, None]).unbind(dim=1)
+    return ~(rows[:, :, None] & columns[:, None, :])
+
+
+def _free_background(batch: SamBatch, margin_px: float) -> Tensor:
+    """Return (B, S, S) bool: inside the image and well away from everything that is labelled."""
+    side = batch.images.shape[-1]
+    margin = round(margin_px * side / _PAPER_SIDE)
+    taken = (batch.layers != 0).any(dim=1)
+    near = F.max_pool2d(taken[:, None].float(), 2 * margin + 1, stride=1, padding=margin)[:, 0]
+    return ~(near > 0) & ~padding(batch)
