@@ -54,7 +54,8 @@ class SamModule(LightningModule):
             decoder's own resolution, 1 the full input.
         windows: Whether training images are cut into windows.
         max_prompts_per_step: Objects decoded at once in training; lower it when memory runs out.
-            The gradients are the same.
+            The gradients are the same. Default: for images of 1024 pixels and patches of 16, 8 on
+            a CPU and 64 on a GPU; more where the image embedding is smaller.
         validation_prompts: Prompt types to validate with; default box and point.
         validation_clicks: Most clicks of the point prompt in validation: with more than 1 a user
             is simulated who corrects the answer, which takes as many decoder passes.
@@ -81,7 +82,7 @@ class SamModule(LightningModule):
         optimizer: OptimizerSettings | None = None,
         loss_stride: int = 4,
         windows: WindowSettings | None = None,
-        max_prompts_per_step: int = 64,
+        max_prompts_per_step: int | None = None,
         validation_prompts: list[PromptKind] | None = None,
         validation_clicks: int = 1,
         checkpoint_blocks: bool = False,

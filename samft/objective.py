@@ -26,6 +26,9 @@ from samft.settings import Settings
 from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
 
 
+_CPU_CELLS, _CELLS = 2**15, 2**18  # of the embedding, decoded at once
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSettings(Settings):
     """Whether training images are cut into windows, each answered alone.
@@ -60,6 +63,8 @@ class InteractiveObjective:
         loss_stride: The loss compares masks at 1 / loss_stride of the input side.
         windows: Whether images are cut.
         max_prompts_per_step: Objects decoded at once; bounds memory, does not change the result.
+            `None`: as many as have 32768 cells of the image embedding on a CPU, whose cache is
+            small, and 262144 elsewhere.
 
     Raises:
         ConfigError: if `loss_stride` is no choice or the model cannot be given windows.
@@ -75,7 +80,7 @@ class InteractiveObjective:
         loss: SamLossSettings,
         loss_stride: int = 4,
         windows: WindowSettings | None = None,
-        max_prompts_per_step: int = 64,
+        max_prompts_per_step: int | None = None,
     ) -> None:
         self.sam = sam
         self.prompts = prompts
@@ -185,7 +190,7 @@ class _Task:
     loss: SamLoss
     simulator: PromptSimulator
     prompts: PromptSettings
-    max_prompts_per_step: int
+    max_prompts_per_step: int | None
     image_index: Tensor
     masks: Tensor
     ignored: Tensor
@@ -209,7 +214,8 @@ class _Task:
         def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
             self.pieces.append([])
             answers = []
-            for rows in _chunks(self.image_index, self.max_prompts_per_step):
+            size = self.max_prompts_per_step or _at_once(embeddings)
+            for rows in _chunks(self.image_index, size):
                 output = self._decode(embeddings, prompts.select(rows), multimask)
                 terms = self._judge(output, rows)
                 add(terms.total * (len(rows) / max(1, len(self.image_index))))
@@ -307,8 +313,14 @@ def _check_stride(stride: int) -> None:
         raise ConfigError("loss_stride must be 1, 2 or 4", where="model.loss_stride", found=stride)
 
 
-def _check_chunk(size: int) -> None:
-    if size < 1:
+def _at_once(embeddings: Tensor) -> int:
+    cells = embeddings.shape[-2] * embeddings.shape[-1]
+    budget = _CPU_CELLS if embeddings.is_cpu else _CELLS
+    return max(1, budget // cells)
+
+
+def _check_chunk(size: int | None) -> None:
+    if size is not None and size < 1:
         raise ConfigError(
             "max_prompts_per_step is out of range",
             where="model.max_prompts_per_step",
