@@ -25,7 +25,6 @@ from samft.prompts.simulators import PromptSimulator, build_simulator
 from samft.settings import Settings
 from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
 
-
 _CPU_CELLS, _CELLS = 2**15, 2**18  # of the embedding, decoded at once
 
 
