@@ -111,7 +111,8 @@ def test_enlarging_labels_and_shrinking_them_again_is_exact(size, factor) -> Non
 
 @quick
 @given(size=sizes, target=st.sampled_from([16, 64, 200]))
-def test_picture_agrees_with_pillow_to_one_grey_level(size, target) -> None:
+@example(size=(250, 125), target=200)  # where both roundings of both add up to 2
+def test_picture_agrees_with_pillow_but_for_rounding(size, target) -> None:
     frame = frame_for(size, target)
     generator = torch.Generator().manual_seed(size[0] * 1000 + size[1])
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
@@ -122,7 +123,9 @@ def test_picture_agrees_with_pillow_to_one_grey_level(size, target) -> None:
         (width, height), Image.Resampling.BILINEAR
     )
     difference = ours.permute(1, 2, 0).numpy().astype(int) - np.asarray(theirs).astype(int)
-    assert np.abs(difference).max() <= 1
+    # Both go along rows and columns one after the other and round to whole levels twice.
+    assert np.abs(difference).max() <= 2
+    assert (np.abs(difference) > 1).mean() < 0.001
 
 
 @quick
