@@ -34,7 +34,8 @@ def frame_for(original_size: tuple[int, int], image_size: int) -> Frame:
 def resize_image(image: Tensor, frame: Frame) -> Tensor:
     """Resize (C, H, W) to (C, *frame.input_size), antialiased bilinear; uint8 or float32, 0..255.
 
-    On uint8 this agrees with PIL's bilinear resize, which SAM was trained with, to one grey level.
+    On uint8 this agrees with PIL's bilinear resize, which SAM was trained with, but for
+    rounding (one grey level, rarely two).
     """
     if image.shape[-2:] == frame.input_size:
         return image

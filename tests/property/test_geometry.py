@@ -5,7 +5,7 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from PIL import Image
 
 from samft.data.geometry import (
