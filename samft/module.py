@@ -116,25 +116,14 @@ class SamModule(LightningModule):
         self.object_mean = ObjectMean()
         self.validation = Validation(self.validation_prompts, clicks=validation_clicks)
         self._freeze()
-        # Plain data only, so that checkpoints load with weights_only=True; and without `weights`:
-        # the checkpoint holds them, the file they came from need not exist where it is loaded.
-        self.save_hyperparameters(
-            {
-                "arch": arch,
-                "image_size": self.sam.image_size,
-                "freeze": list(self.frozen),
-                "prompts": self.prompt_settings.to_dict(),
-                "loss": self.loss_settings.to_dict(),
-                "optimizer": self.optimizer_settings.to_dict(),
-                "loss_stride": loss_stride,
-                "max_prompts_per_step": max_prompts_per_step,
-                "windows": self.objective.windows.to_dict(),
-                "validation_prompts": list(self.validation_prompts),
-                "validation_clicks": validation_clicks,
-                "checkpoint_blocks": checkpoint_blocks,
-                "drop_path": drop_path,
-                "seed": seed,
-            }
+        self._record(
+            arch=arch,
+            loss_stride=loss_stride,
+            max_prompts_per_step=max_prompts_per_step,
+            validation_clicks=validation_clicks,
+            checkpoint_blocks=checkpoint_blocks,
+            drop_path=drop_path,
+            seed=seed,
         )
 
     @property
@@ -299,6 +288,23 @@ class SamModule(LightningModule):
     def _load(self, weights: str) -> dict[str, str]:
         info = load_weights(self.sam, weights)
         return {"source": weights, "sha256": info.sha256}
+
+    def _record(self, **plain: Any) -> None:  # Any: settings of several plain types
+        """Save the hyper-parameters: `plain` and what the constructor made of the others."""
+        # Plain data only, so that checkpoints load with weights_only=True; and without `weights`:
+        # the checkpoint holds them, the file they came from need not exist where it is loaded.
+        self.save_hyperparameters(
+            {
+                **plain,
+                "image_size": self.sam.image_size,
+                "freeze": list(self.frozen),
+                "prompts": self.prompt_settings.to_dict(),
+                "loss": self.loss_settings.to_dict(),
+                "optimizer": self.optimizer_settings.to_dict(),
+                "windows": self.objective.windows.to_dict(),
+                "validation_prompts": list(self.validation_prompts),
+            }
+        )
 
     def _freeze(self) -> None:
         for name in self.frozen:
