@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -235,7 +235,7 @@ class _Task:
 
     def terms(self) -> LossTerms:
         """Return the means over all pieces; `best` and `actual_iou` are those of the last round."""
-        return LossTerms.mean([_join(pieces) for pieces in self.pieces])
+        return LossTerms.mean([LossTerms.join(pieces) for pieces in self.pieces])
 
     def _decode(self, embeddings: Tensor, prompts: PromptBatch, multimask: bool) -> MaskOutput:
         if multimask and self.prompts.multimask == "ambiguous":
@@ -263,25 +263,6 @@ def _background_clicks(
     assert clicks.labels is not None  # clicks are points
     found = (clicks.labels != ABSENT).any(dim=1)
     return clicks.select(found), empty[found]
-
-
-def _join(pieces: Sequence[LossTerms]) -> LossTerms:
-    """Return the terms of one round from those of its pieces, by their numbers of objects."""
-    if len(pieces) == 1:
-        return pieces[0]
-    shares = torch.tensor([len(piece.best) for piece in pieces], dtype=torch.float32)
-    shares = (shares / shares.sum()).to(pieces[0].total.device)
-    scalars = [item.name for item in fields(LossTerms) if getattr(pieces[0], item.name).ndim == 0]
-    means = {
-        name: (torch.stack([getattr(piece, name) for piece in pieces]) * shares).sum()
-        for name in scalars
-    }
-    return replace(
-        pieces[0],
-        best=torch.cat([piece.best for piece in pieces]),
-        actual_iou=torch.cat([piece.actual_iou for piece in pieces]),
-        **means,
-    )
 
 
 def _chunks(image_index: Tensor, size: int) -> Sequence[Tensor]:

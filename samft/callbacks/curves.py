@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from samft.inference.writers import write_atomically
 from samft.module import SamModule
@@ -23,7 +24,9 @@ class Curves(Callback):
 
     def __init__(self) -> None:
         self._losses: dict[int, float] = {}
-        self._sum, self._count = 0.0, 0
+        # A tensor, read once an epoch: reading it every step would make a GPU wait every step.
+        self._sum: Tensor | float = 0.0
+        self._count = 0
 
     def state_dict(self) -> dict[str, Any]:  # Any: numbers and a table
         """Remember the losses, so that a resumed run draws them too."""
@@ -44,13 +47,13 @@ class Curves(Callback):
         """Add the loss of a step."""
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None:
-            self._sum += float(loss)
+            self._sum = self._sum + loss.detach().double()
             self._count += 1
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
         if self._count:
-            self._losses[trainer.current_epoch] = self._sum / self._count
+            self._losses[trainer.current_epoch] = float(self._sum) / self._count
         self._sum, self._count = 0.0, 0
         if trainer.is_global_zero and isinstance(pl_module, SamModule) and trainer.log_dir:
             picture = draw(self._losses, pl_module.history, pl_module.zero_shot)

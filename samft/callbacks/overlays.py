@@ -116,10 +116,10 @@ class Overlays(Callback):
         row = batch_idx * self._count // max(1, self._batches)
         if self._count == 0 or row >= self._count:
             return False
-        now = self._chosen.get(row)
-        if now is not None and now != batch_idx and self._holds_objects(now, batch):
-            return False
-        if now is not None and now != batch_idx:
+        now = self._chosen.get(row, batch_idx)
+        if now != batch_idx:
+            if self._holds_objects(now, batch):
+                return False
             for kept in (self._now, self._before, self._truth):
                 kept.pop(now, None)
         self._chosen[row] = batch_idx

@@ -53,9 +53,31 @@ class LossTerms:
     @classmethod
     def mean(cls, terms: Sequence[Self]) -> Self:
         """Average the scalars over decoder passes; `best` and `actual_iou` are the last pass's."""
-        last = terms[-1]
-        scalars = [item.name for item in fields(cls) if getattr(last, item.name).ndim == 0]
-        means = {
-            name: torch.stack([getattr(term, name) for term in terms]).mean() for name in scalars
-        }
-        return replace(last, **means)
+        return replace(
+            terms[-1], **{name: values.mean() for name, values in cls._scalars(terms).items()}
+        )
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """Return the terms of one decoder pass from those of its pieces, one after the other.
+
+        Args:
+            pieces: Terms of some of the objects each; every object counts the same.
+        """
+        if len(pieces) == 1:
+            return pieces[0]
+        shares = torch.tensor([len(piece.best) for piece in pieces], dtype=torch.float32)
+        shares = (shares / shares.sum()).to(pieces[0].total.device)
+        means = {name: (values * shares).sum() for name, values in cls._scalars(pieces).items()}
+        return replace(
+            pieces[0],
+            best=torch.cat([piece.best for piece in pieces]),
+            actual_iou=torch.cat([piece.actual_iou for piece in pieces]),
+            **means,
+        )
+
+    @classmethod
+    def _scalars(cls, terms: Sequence[Self]) -> dict[str, Tensor]:
+        """Return the values of every scalar, one per element of `terms`."""
+        names = [item.name for item in fields(cls) if getattr(terms[0], item.name).ndim == 0]
+        return {name: torch.stack([getattr(term, name) for term in terms]) for name in names}
