@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     )
     from samft.data.synthetic import SyntheticDataModule as SyntheticDataModule
     from samft.data.underwater import UnderwaterDataModule as UnderwaterDataModule
+    from samft.inference.automatic import AutomaticMasks as AutomaticMasks
+    from samft.inference.automatic_settings import AutomaticMaskSettings as AutomaticMaskSettings
+    from samft.inference.predictor import Predictor as Predictor
     from samft.losses import SamLossSettings as SamLossSettings
     from samft.models.registry import build_sam as build_sam
     from samft.models.sam import Sam as Sam
@@ -31,9 +34,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AutomaticMaskSettings": "samft.inference.automatic_settings",
+    "AutomaticMasks": "samft.inference.automatic",
     "MedicalDataModule": "samft.data.medical",
     "MicroscopyDataModule": "samft.data.microscopy",
     "OptimizerSettings": "samft.optim",
+    "Predictor": "samft.inference.predictor",
     "PromptSettings": "samft.prompts.settings",
     "PromptedImagesDataModule": "samft.data.prompted_datamodule",
     "Run": "samft.runs",
@@ -49,9 +55,12 @@ _WHERE = {
 }
 
 __all__ = [
+    "AutomaticMaskSettings",
+    "AutomaticMasks",
     "MedicalDataModule",
     "MicroscopyDataModule",
     "OptimizerSettings",
+    "Predictor",
     "PromptSettings",
     "PromptedImagesDataModule",
     "Run",

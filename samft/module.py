@@ -60,6 +60,8 @@ class SamModule(LightningModule):
         validation_clicks: Most clicks of the point prompt in validation: with more than 1 a user
             is simulated who corrects the answer, which takes as many decoder passes.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
+        compile_encoder: Let `torch.compile` make the image encoder faster; costs a minute or more
+            at the start, and needs a C++ compiler (on a GPU: Triton).
         drop_path: Highest drop-path rate of the image encoder.
         seed: Base of all random prompts.
 
@@ -86,6 +88,7 @@ class SamModule(LightningModule):
         validation_prompts: list[PromptKind] | None = None,
         validation_clicks: int = 1,
         checkpoint_blocks: bool = False,
+        compile_encoder: bool = False,
         drop_path: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -122,6 +125,7 @@ class SamModule(LightningModule):
             max_prompts_per_step=max_prompts_per_step,
             validation_clicks=validation_clicks,
             checkpoint_blocks=checkpoint_blocks,
+            compile_encoder=compile_encoder,
             drop_path=drop_path,
             seed=seed,
         )
@@ -169,6 +173,13 @@ class SamModule(LightningModule):
             )
         generator = generator_for(self.seed, step, self._rank(), device=batch.images.device)
         return self.objective(batch, encode=self.encode, generator=generator, progress=progress)
+
+    def on_fit_start(self) -> None:
+        """Take what the datamodule has of recorded prompts, and compile what is to be compiled."""
+        data = getattr(self.trainer, "datamodule", None)  # missing where loaders are handed over
+        self.objective.replay(getattr(data, "recorded", None))
+        if self.hparams["compile_encoder"]:
+            self.sam.image_encoder.compile()  # in place: the keys of the weights stay
 
     def training_step(self, batch: SamBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch and log its parts."""

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from samft.data.replay import RecordedPrompts
 from samft.data.windows import cut_windows
 from samft.errors import ConfigError
 from samft.losses import LossReferences, LossTerms, SamLoss, SamLossSettings, targets_at
 from samft.models.sam import Sam
 from samft.piecewise import piecewise_sum
 from samft.prompts.ambiguity import answers_for, is_ambiguous
-from samft.prompts.background import background_clicks
+from samft.prompts.background import background_clicks, out_of_reach
 from samft.prompts.combining import GivenPrompts
+from samft.prompts.merging import Part
 from samft.prompts.rounds import interactive_rounds
 from samft.prompts.selection import SelectionCounts, select_objects
 from samft.prompts.settings import PromptSettings
@@ -38,18 +40,32 @@ class WindowSettings(Settings):
 
     Args:
         parts: Windows along each side; 1 leaves images whole.
-        share: Share of the training steps that cut their images; the others see them whole, so
-            that large objects are learned too.
+        share: Share of the training steps that cut their images so.
+        finer_share: Share of the steps that cut them twice as finely, for small objects; the steps
+            that remain see images whole, so that large objects are learned too.
     """
 
     section: ClassVar[str] = "windows"
 
     parts: int = 1
     share: float = 0.75
+    finer_share: float = 0.0
+
+    @property
+    def finest(self) -> int:
+        """Most windows along each side."""
+        return self.parts * 2 if self.parts > 1 and self.finer_share > 0 else self.parts
+
+    def drawn(self, draw: float) -> int:
+        """Return the windows along each side of a step, given a number drawn from 0 to 1."""
+        if self.parts == 1 or draw >= self.share + self.finer_share:
+            return 1
+        return self.parts if draw < self.share else self.finest
 
     def _check_ranges(self) -> None:
         self._require("parts", low=1)
         self._require("share", low=0, high=1)
+        self._require("finer_share", low=0, high=1 - self.share)
 
 
 class InteractiveObjective:
@@ -88,10 +104,26 @@ class InteractiveObjective:
         self.max_prompts_per_step = max_prompts_per_step
         self.simulator = build_simulator(prompts, mask_stride=sam.config.patch_size // 4)
         self.loss = SamLoss(loss)
+        self.recorded: RecordedPrompts | None = None
         self.counts = SelectionCounts()
         _check_stride(loss_stride)
         _check_chunk(max_prompts_per_step)
         _check_windows(self.windows, sam)
+
+    def replay(self, recorded: RecordedPrompts | None) -> None:
+        """Prompt the objects that `recorded` means with what it has; simulate the others.
+
+        Raises:
+            ConfigError: if images are cut into windows, which moves them away from the prompts.
+        """
+        if recorded is not None and self.windows.parts > 1:
+            raise ConfigError(
+                "recorded prompts need whole images",
+                where="model.windows.parts",
+                found=self.windows.parts,
+                expected="1",
+            )
+        self.recorded = recorded
 
     def __call__(
         self,
@@ -134,12 +166,14 @@ class InteractiveObjective:
         generator: torch.Generator,
         progress: float,
     ) -> _Task:
-        masks, ignored = batch.masks(), batch.ignored()
-        image_index, simulator = batch.image_index, self.simulator
+        masks, ignored, image_index = batch.masks(), batch.ignored(), batch.image_index
+        given: list[Part] = []
+        if self.recorded is not None:
+            given.append(self.recorded.for_batch(batch, generator=generator))
         if self.prompts.background_clicks:
             clicks, empty = _background_clicks(batch, self.prompts, generator=generator)
             rows = torch.arange(len(empty), device=empty.device) + len(masks)
-            simulator = GivenPrompts([(rows, clicks)], simulator)
+            given.append((rows, clicks))
             image_index = torch.cat([image_index, clicks.image_index])
             masks, ignored = torch.cat([masks, empty]), torch.cat([ignored, empty])
         side = batch.images.shape[-1] // self.loss_stride
@@ -148,12 +182,12 @@ class InteractiveObjective:
         return _Task(
             sam=self.sam,
             loss=self.loss,
-            simulator=simulator,
+            simulator=GivenPrompts(given, self.simulator) if given else self.simulator,
             prompts=self.prompts.at(progress),
             max_prompts_per_step=self.max_prompts_per_step,
             image_index=image_index,
             masks=masks,
-            ignored=ignored,
+            out_of_reach=out_of_reach(batch, image_index, ignored),
             targets=targets,
             valid=valid,
             references=self.loss.references(targets, valid=valid),
@@ -167,8 +201,10 @@ class InteractiveObjective:
         self, batch: SamBatch, generator: torch.Generator
     ) -> tuple[SamBatch, tuple[int, int]]:
         """Return the batch, cut or whole, and where in the input frame it is taken to lie."""
-        parts = self.windows.parts
-        if parts == 1 or float(_draw(generator)) >= self.windows.share:
+        if self.windows.parts == 1:
+            return batch, (0, 0)
+        parts = self.windows.drawn(float(_draw(generator)))
+        if parts == 1:
             return batch, (0, 0)
         room = batch.images.shape[-1] * (parts - 1) // parts + 1
         # One place for all windows: position codes depend on differences, and over the steps
@@ -192,7 +228,7 @@ class _Task:
     max_prompts_per_step: int | None
     image_index: Tensor
     masks: Tensor
-    ignored: Tensor
+    out_of_reach: Tensor
     targets: Tensor
     valid: Tensor | None
     references: LossReferences
@@ -229,7 +265,7 @@ class _Task:
             self.prompts,
             simulator=self.simulator,
             generator=self.generator,
-            ignored=self.ignored,
+            ignored=self.out_of_reach,
         ):
             pass
 
@@ -238,7 +274,7 @@ class _Task:
         return LossTerms.mean([LossTerms.join(pieces) for pieces in self.pieces])
 
     def _decode(self, embeddings: Tensor, prompts: PromptBatch, multimask: bool) -> MaskOutput:
-        if multimask and self.prompts.multimask == "ambiguous":
+        if multimask and self.prompts.clear_prompts_have_one_mask:
             output = self.sam.decode(embeddings, prompts, multimask=None, origin=self.origin)
             return answers_for(output, is_ambiguous(prompts))
         return self.sam.decode(embeddings, prompts, multimask=multimask, origin=self.origin)
@@ -322,10 +358,10 @@ def _check_windows(windows: WindowSettings, sam: Sam) -> None:
             expected="1",
             fix="leave model.windows out, or choose an architecture with a TinyViT",
         )
-    if sam.config.grid_size % windows.parts:
+    if sam.config.grid_size % windows.finest:
         raise ConfigError(
             "the image embedding cannot be cut into so many windows",
-            where="model.windows.parts",
-            found=windows.parts,
+            where="model.windows",
+            found=windows.finest,
             expected=f"a divisor of {sam.config.grid_size}",
         )

@@ -35,6 +35,9 @@ ABSENT: Final = -10
 IGNORE: Final = -1
 """Label-layer value of neither object nor background: no part in loss, metric or prompt."""
 
+NO_CLASS: Final = -1
+"""Class of objects that belong to none of the classes, as in samples of another data set."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
@@ -63,7 +66,7 @@ class Sample:
         image: RGB, (3, H, W), uint8 or float32, values 0 to 255, original frame.
         layers: (L, H, W) int32: 0 background, k + 1 object k, `IGNORE` where nothing is known.
         object_layer: (K,) int64, the layer in which each object lies.
-        object_class: (K,) int64, index into the datamodule's `class_names`.
+        object_class: (K,) int64, index into the datamodule's `class_names`, or `NO_CLASS`.
         sample_id: Unique and stable within the data set, such as `case_017/z042`; never an absolute
             path.
         case_id: What must not be torn apart between splits: the file, the patient.

@@ -18,6 +18,7 @@ from samft.metrics.clicks import ClicksToQuality
 from samft.metrics.objects import ObjectScores, mask_scores
 from samft.metrics.sensitivity import PromptSensitivity
 from samft.models.sam import Sam
+from samft.prompts.background import out_of_reach
 from samft.prompts.rounds import interactive_rounds
 from samft.prompts.sampling import center_points
 from samft.prompts.settings import PromptSettings
@@ -136,7 +137,7 @@ class Validation(nn.Module):
             PromptSettings(rounds=self.clicks - 1, extra_passes=0, click="center"),
             simulator=PROMPTS["point"],
             generator=torch.Generator(embeddings.device),  # nothing draws from it
-            ignored=batch.ignored(),
+            ignored=out_of_reach(batch, batch.image_index, batch.ignored()),
         ):
             yield item.output
 

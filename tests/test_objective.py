@@ -89,7 +89,48 @@ def test_windows_must_divide_the_embedding() -> None:
         objective(windows=WindowSettings(parts=3))
 
 
-@pytest.mark.parametrize("values", [{"parts": 0}, {"share": 1.5}])
+def test_some_steps_cut_twice_as_finely() -> None:
+    settings = WindowSettings(parts=2, share=0.5, finer_share=0.25)
+    assert [settings.drawn(draw) for draw in (0.0, 0.49, 0.5, 0.74, 0.75, 0.99)] == [
+        2,
+        2,
+        4,
+        4,
+        1,
+        1,
+    ]
+    assert WindowSettings(finer_share=0.25).drawn(0.0) == 1
+    with pytest.raises(ConfigError, match="found: 32, expected: a divisor of 16"):
+        objective(windows=WindowSettings(parts=16, share=0.5, finer_share=0.5))
+    subject = objective(windows=WindowSettings(parts=2, share=0.0, finer_share=1.0))
+    assert call(subject)[0].images.shape == (16, 3, 32, 32)
+
+
+def test_clicks_do_not_fall_into_the_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def rounds(*_: object, ignored: Tensor, **__: object) -> list[object]:
+        seen.append(ignored)
+        return []
+
+    monkeypatch.setattr("samft.objective.interactive_rounds", rounds)
+    sample = dots(2)
+    wide = sample.replace(image=sample.image[:, :32], layers=sample.layers[:, :32])
+    subject = objective()
+    task = subject._task(
+        collate([sample, wide], image_size=128),
+        (0, 0),
+        generator=torch.Generator().manual_seed(0),
+        progress=0.0,
+    )
+    task.work_out(torch.zeros(2, 128, 16, 16), lambda _: None)
+    assert not seen[0][:2].any()
+    assert seen[0][2:, 64:].all()
+    assert not seen[0][2:, :64].any()
+    assert task.valid is None  # the loss still wants nothing there
+
+
+@pytest.mark.parametrize("values", [{"parts": 0}, {"share": 1.5}, {"finer_share": 0.5}])
 def test_settings_out_of_range(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"where: windows\."):
         WindowSettings.from_dict(values)
@@ -185,7 +226,8 @@ def test_only_ambiguous_prompts_get_three_masks() -> None:
     def tokens_trained(**changes: object) -> list[bool]:
         torch.manual_seed(0)
         sam = build_sam("vit_nano", image_size=64)
-        prompts = PromptSettings(rounds=0, extra_passes=0, multimask="ambiguous", **changes)
+        settings = {"rounds": 0, "extra_passes": 0, "multimask": "ambiguous"}
+        prompts = PromptSettings(**{**settings, **changes})
         subject = InteractiveObjective(sam, prompts=prompts, loss=SamLossSettings(), loss_stride=2)
         subject(
             collate([dots(12)], image_size=64),
@@ -197,6 +239,12 @@ def test_only_ambiguous_prompts_get_three_masks() -> None:
 
     assert tokens_trained(point_probability=0.0) == [True, False, False, False]
     assert tokens_trained(point_probability=1.0)[0] is False
+    # All, but nothing else would train the mask with which boxes are answered.
+    assert tokens_trained(point_probability=0.0, multimask="all") == [True, False, False, False]
+    clicked = {"point_probability": 0.0, "multimask": "all", "rounds": 1}
+    single, *three = tokens_trained(**clicked)
+    assert single
+    assert any(three)
 
 
 def dots(count: int, size: int = 64) -> Sample:

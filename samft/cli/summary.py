@@ -12,8 +12,10 @@ from torch.optim import Optimizer
 
 from samft.module import SamModule
 from samft.optim import describe
+from samft.optim.advice import unusual_rates
 
 _LOWER_IS_BETTER = ("clicks_to_", "same_answer", "background_hit")
+_PUBLISHED = ("vit_b", "vit_l", "vit_h")  # for which there is experience with learning rates
 _NOISE = 0.01  # changes of a score below this say nothing
 
 
@@ -127,7 +129,11 @@ def print_trained(module: SamModule, optimizer: Optimizer, console: Console | No
             _span([row.lr for row in own], ".1e"),
             _span([row.weight_decay for row in own], "g"),
         )
-    (console or Console()).print(table)
+    console = console or Console()
+    console.print(table)
+    if module.base_weights and settings.method == "adamw" and module.hparams["arch"] in _PUBLISHED:
+        for sentence in unusual_rates(rows):
+            console.print(sentence, style="yellow", highlight=False)
 
 
 def _span(values: list[float], form: str) -> str:

@@ -6,6 +6,7 @@ import copy
 import logging
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from samft.data.checks import check_files
 from samft.data.dataset import SampleDataset
 from samft.data.examples import use_example
 from samft.data.files import relative_name
+from samft.data.mixing import MixedSamples
 from samft.data.pairing import OnMissing
 from samft.data.records import SPLITS, Record, Split
+from samft.data.replay import RecordedPrompts
 from samft.data.roots import resolve_root
-from samft.data.split_datamodule import SplitDataModule
+from samft.data.split_datamodule import Samples, SplitDataModule
 from samft.data.splits import (
     assign_splits,
     check_fractions,
@@ -49,6 +52,11 @@ class SamDataModule(SplitDataModule):
         min_area: Objects of fewer pixels in the file become background; how many is logged.
         on_missing: What to do with an image without mask or a mask without image: error or skip.
         check_files: Open every file before training starts, to report damaged ones then.
+        recorded_prompts: JSON or CSV file with prompts that people gave, in pixels of the files.
+            Training images must stay as they are, without `transforms`. See `RecordedPrompts`.
+        generic: Another datamodule whose training images are mixed in, so that tuning on one kind
+            of image does not unlearn all others.
+        generic_share: Share of the training images that come from `generic`.
     """
 
     root: str
@@ -61,11 +69,15 @@ class SamDataModule(SplitDataModule):
     min_area: int = 1
     on_missing: OnMissing = "error"
     check_files: bool = True
+    recorded_prompts: str | None = None
+    generic: SplitDataModule | None = None
+    generic_share: float = 0.25
 
     def __post_init__(self) -> None:
         use_example(self)
         super().__post_init__()
         self._splits: dict[Split, list[Record]] | None = None
+        self._recorded: RecordedPrompts | None = None
 
     @abstractmethod
     def index(self) -> list[Record]:
@@ -87,7 +99,8 @@ class SamDataModule(SplitDataModule):
             SamftError: for everything that is wrong with the data.
         """
         if self._splits is None:
-            splits = self._split(self._unique(self.index()))
+            found = self._unique(self.index())
+            splits = self._split(found)
             if self.skip_empty:
                 splits["train"] = self._without_empty(splits["train"])
             for split, records in splits.items():
@@ -96,6 +109,10 @@ class SamDataModule(SplitDataModule):
                     self.check(splits[split])
                 for record in splits[split][:1]:  # what headers do not tell: colours and values
                     self.read(record)
+            if self.recorded_prompts is not None:
+                self._recorded = self._read_recorded(self.recorded_prompts, found)
+            if self.generic is not None:
+                self.generic.prepare_index()
             self._splits = splits
             counts = ", ".join(f"{split} {len(splits[split])}" for split in SPLITS)
             _log.info("images in %s: %s", self.folder, counts)
@@ -106,18 +123,35 @@ class SamDataModule(SplitDataModule):
         assert self._splits is not None  # just made
         return self._splits[split]
 
-    def dataset(self, split: Split, *, augment: bool = False) -> SampleDataset:
-        """Return a split as a data set of samples in the original frame."""
+    @property
+    def recorded(self) -> RecordedPrompts | None:
+        """What `recorded_prompts` holds, for training."""
+        self.prepare_index()
+        return self._recorded
+
+    def dataset(self, split: Split, *, augment: bool = False) -> Samples:
+        """Return a split as a data set of samples in the original frame.
+
+        Args:
+            split: Which.
+            augment: As training sees it: with augmentation, and `generic` mixed in.
+        """
         records = self.records(split)
-        # A copy without the trainer is what travels to the workers.
+        # A copy without what belongs to the main process is what travels to the workers.
         reader = copy.copy(self)
         reader.trainer, reader._tallies = None, {}
-        return SampleDataset(
+        reader._recorded, reader.generic = None, None
+        own = SampleDataset(
             records,
             reader.read,
             transform=self._transform if augment else None,
             min_area=self.min_area,
             tally=self.tally(split),
+        )
+        if self.generic is None or not augment:
+            return own
+        return MixedSamples(
+            own, self.generic.dataset("train", augment=True), share=self.generic_share
         )
 
     def case_of(self, path: Path, default: str) -> str:
@@ -154,6 +188,19 @@ class SamDataModule(SplitDataModule):
             DatasetError: naming the first file that is wrong.
         """
         check_files(records)
+
+    def _read_recorded(self, file: str, records: Sequence[Record]) -> RecordedPrompts:
+        """Read the prompts of `records`, which the file names by sample or by file name."""
+        by_sample = {Path(record.sample_id): record for record in records}
+        names = Counter(record.images[0].name for record in records)
+        images = {
+            record.images[0].name: sample
+            for sample, record in by_sample.items()
+            if names[record.images[0].name] == 1
+        } | {record.sample_id: sample for sample, record in by_sample.items()}
+        return RecordedPrompts.read(
+            Path(file).expanduser(), images, lambda sample: self.read(by_sample[sample]).size
+        )
 
     def _without_empty(self, records: Sequence[Record]) -> list[Record]:
         dataset = SampleDataset(records, self.read, min_area=self.min_area)
@@ -202,6 +249,20 @@ class SamDataModule(SplitDataModule):
         for name in ("max_samples_per_split", "min_area"):
             self._check_at_least(name, 1)
         check_fractions(self.val_fraction, self.test_fraction)
+        if not 0 <= self.generic_share < 1:
+            raise ConfigError(
+                "the setting is out of range",
+                where="data.generic_share",
+                found=self.generic_share,
+                expected="at least 0 and below 1",
+            )
+        if self.recorded_prompts is not None and self.transforms not in (None, "none"):
+            raise ConfigError(
+                "recorded prompts need images that stay as they are",
+                where="data.recorded_prompts",
+                found=f"data.transforms {self.transforms}",
+                fix="set data.transforms to none",
+            )
         try:
             re.compile(self.case_pattern or "")
         except re.error as error:

@@ -57,14 +57,14 @@ class RecordedPrompts:
 
         Args:
             path: The file, `.json` or `.csv`.
-            images: The images by `sample_id`, which is also how the file names them.
-            size_of: Returns (height, width) of an image.
+            images: The `sample_id` of each image, as a path, by all names the file may use for it.
+            size_of: Returns (height, width) of an image, given its `sample_id`.
 
         Raises:
             PromptError: naming file, line or key of the first mistake.
         """
         found = read_prompts(path, images, cache(size_of))
-        return cls({name: found[image] for name, image in images.items() if image in found})
+        return cls({image.as_posix(): prompts for image, prompts in found.items()})
 
     def for_batch(self, batch: SamBatch, *, generator: torch.Generator) -> Part:
         """Return the objects that have a recorded prompt, and one prompt for each.

@@ -117,7 +117,7 @@ class SplitDataModule(BaseDataModule):
         self, split: Split, *, train: bool = False, plain: bool = False
     ) -> DataLoader[SamBatch]:
         dataset = self.dataset(split, augment=train)
-        sampler = self._sampler(split, train=train)
+        sampler = self._sampler(len(dataset), train=train)
         batch_size = self.batch_size if train else self.eval_batch_size
         tally = self.tally(split)
         collate_fn = partial(
@@ -144,10 +144,10 @@ class SplitDataModule(BaseDataModule):
             after_pass=partial(self._report, tally),
         )
 
-    def _sampler(self, split: Split, *, train: bool) -> ResumableSampler:
+    def _sampler(self, size: int, *, train: bool) -> ResumableSampler:
         rank, world_size = self._share()
         return ResumableSampler(
-            self._size(split),
+            size,
             seed=self.seed,
             shuffle=train,
             rank=rank,

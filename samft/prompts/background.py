@@ -64,6 +64,19 @@ def padding(batch: SamBatch) -> Tensor:
     return ~(rows[:, :, None] & columns[:, None, :])
 
 
+def out_of_reach(batch: SamBatch, image_index: Tensor, ignored: Tensor) -> Tensor:
+    """Return (P, S, S) bool, True where no click may fall: padding, or nothing is known.
+
+    Args:
+        batch: The images.
+        image_index: (P,) int64, the image of each object.
+        ignored: (P, S, S) bool, where nothing is known about each object.
+    """
+    if all(frame.input_size == batch.images.shape[-2:] for frame in batch.frames):
+        return ignored
+    return ignored | padding(batch)[image_index]
+
+
 def _free_background(batch: SamBatch, margin_px: float) -> Tensor:
     """Return (B, S, S) bool: inside the image and well away from everything that is labelled."""
     side = batch.images.shape[-1]

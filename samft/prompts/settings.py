@@ -32,7 +32,7 @@ FIELDS: Final[dict[PromptKind, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptSettings(Settings):
-    """How the prompts of a training step are simulated; the defaults are the paper's.
+    """How the prompts of a training step are simulated; the defaults are the paper's, or say so.
 
     Args:
         point_probability: Share of objects first prompted with a point; the others get a box.
@@ -68,8 +68,10 @@ class PromptSettings(Settings):
         feed_back_probability: Share of the objects, drawn in each pass, for which that is done.
         background_clicks: Clicks beside all objects in every image, also in those without any,
             whose right answer is an empty mask and a predicted IoU of 0.
-        multimask: First prompts for which three masks are trained: `all`, or only `ambiguous`
-            ones, which are a lone point or nothing; the others train the single mask.
+        multimask: First prompts for which three masks are trained: only `ambiguous` ones, which are
+            a lone point or nothing, as in SAM 2, while the others train the single mask, with which
+            boxes are answered; or `all`, as in the paper. Where no pass follows the first, `all`
+            means `ambiguous`: nothing else would train the single mask.
         max_objects_per_image: Most objects of one image in a step, chosen at random.
         balance: How the objects of a crowded image are drawn: `none`, all with the same chance, or
             so that each `class` or each `size` takes its turn.
@@ -99,7 +101,7 @@ class PromptSettings(Settings):
     feed_back_logits: bool = True
     feed_back_probability: float = 1.0
     background_clicks: int = 0
-    multimask: Literal["all", "ambiguous"] = "all"
+    multimask: Literal["all", "ambiguous"] = "ambiguous"
     max_objects_per_image: int = 64
     balance: Balance = "none"
     max_area_fraction: float = 0.9
@@ -110,6 +112,11 @@ class PromptSettings(Settings):
         if progress >= self.rounds_from:
             return self
         return replace(self, rounds=0, extra_passes=0)
+
+    @property
+    def clear_prompts_have_one_mask(self) -> bool:
+        """Whether first prompts that are not ambiguous train the single mask."""
+        return self.multimask == "ambiguous" or self.rounds + self.extra_passes == 0
 
     def shares(self) -> dict[str, float]:
         """Return the share of each kind of first prompt, together 1.

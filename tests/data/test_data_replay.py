@@ -1,5 +1,6 @@
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def test_objects_that_were_hidden_are_left_alone():
 def test_read_a_file(tmp_path):
     file = tmp_path / "clicks.json"
     file.write_text(json.dumps({"b.png": [{"points": [[80, 30]]}]}))
-    images = {name: tmp_path / name for name in ("a.png", "b.png")}
+    images = {name: Path(name) for name in ("a.png", "b.png")}
     recorded = RecordedPrompts.read(file, images, lambda _: (128, 128))
     rows, prompts = recorded.for_batch(batch(), generator=seeded())
     assert rows.tolist() == [2]

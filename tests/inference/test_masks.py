@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from samft.inference import masks as masks_module
-from samft.inference.masks import answer, is_ambiguous, original_masks
+from samft.inference.masks import answer, original_masks
 from samft.models import build_sam
+from samft.prompts.ambiguity import is_ambiguous
 from samft.types import ABSENT, Frame, MaskOutput, PromptBatch
 
 
@@ -29,21 +30,8 @@ def prompts(count: int) -> PromptBatch:
     )
 
 
-def test_a_lone_point_or_box_is_ambiguous() -> None:
-    batch = PromptBatch(
-        image_index=torch.zeros(4, dtype=torch.int64),
-        points=torch.zeros(4, 2, 2),
-        labels=torch.tensor([[1, ABSENT], [1, 0], [ABSENT, ABSENT], [1, ABSENT]]),
-        boxes=torch.zeros(4, 4),
-        has_box=torch.tensor([False, False, True, True]),
-    )
-    assert is_ambiguous(batch).tolist() == [True, False, True, False]
-    fed_back = batch.with_mask_logits(torch.zeros(4, 1, 16, 16))
-    assert is_ambiguous(fed_back).tolist() == [False] * 4
-
-
 @torch.no_grad()
-def test_chunks_do_not_change_the_answer(sam) -> None:
+def test_points_have_the_best_of_three_and_boxes_the_one_mask_whatever_the_chunks(sam) -> None:
     embeddings = sam.encode_image(torch.rand(2, 3, 64, 64) * 255)
     asked = prompts(7)
     whole, parts = answer(sam, embeddings, asked), answer(sam, embeddings, asked, chunk=2)

@@ -23,12 +23,14 @@ def test_presets_are_valid_and_have_their_number_of_passes(name, passes):
     assert 1 + settings.rounds + settings.extra_passes == passes
 
 
-def test_the_papers_is_the_default_but_for_its_spelling():
-    default = preset("paper").to_dict()
-    assert default.pop("mix") == type(preset("paper"))().shares()
+def test_the_papers_is_the_default_but_for_three_masks_of_boxes():
+    paper = preset("paper").to_dict()
+    assert paper.pop("mix") == type(preset("paper"))().shares()
+    assert paper.pop("multimask") == "all"
     plain = type(preset("paper"))().to_dict()
     plain.pop("mix")
-    assert default == plain
+    plain.pop("multimask")
+    assert paper == plain
 
 
 def test_presets_cannot_be_changed_through_settings():

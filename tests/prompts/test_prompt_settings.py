@@ -4,7 +4,7 @@ from samft.errors import ConfigError
 from samft.prompts.settings import PromptSettings
 
 
-def test_defaults_are_the_papers_and_valid():
+def test_defaults_are_valid_and_the_papers_but_for_boxes():
     settings = PromptSettings()
     settings.validate()
     assert 1 + settings.rounds + settings.extra_passes == 11
@@ -27,7 +27,7 @@ def test_defaults_are_the_papers_and_valid():
         "feed_back_logits": True,
         "feed_back_probability": 1.0,
         "background_clicks": 0,
-        "multimask": "all",
+        "multimask": "ambiguous",
         "max_objects_per_image": 64,
         "balance": "none",
         "max_area_fraction": 0.9,

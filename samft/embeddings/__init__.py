@@ -1,0 +1,1 @@
+"""What a frozen part of the model computed, kept on disk: keys, the store, sizes, speed."""
