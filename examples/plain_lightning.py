@@ -15,7 +15,7 @@ def main(root: str, *, max_epochs: int = 5, out: str = "runs/plain") -> SamModul
     seed_everything(0)
     module = SamModule(
         "vit_nano",  # or "vit_b", weights="vit_b"
-        freeze=[],
+        adapt="full",
         loss_stride=1,
         prompts=PromptSettings(rounds=2, extra_passes=0, max_objects_per_image=8),
         optimizer=OptimizerSettings(lr=1e-3, encoder_lr_factor=1.0),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from samft.inference.automatic_settings import AutomaticMaskSettings as AutomaticMaskSettings
     from samft.inference.predictor import Predictor as Predictor
     from samft.losses import SamLossSettings as SamLossSettings
+    from samft.models.adaptation.settings import AdaptationSettings as AdaptationSettings
+    from samft.models.adaptation.settings import AdapterSettings as AdapterSettings
+    from samft.models.adaptation.settings import LoraSettings as LoraSettings
     from samft.models.registry import build_sam as build_sam
     from samft.models.sam import Sam as Sam
     from samft.module import SamModule as SamModule
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "AdaptationSettings": "samft.models.adaptation.settings",
+    "AdapterSettings": "samft.models.adaptation.settings",
     "AutomaticMaskSettings": "samft.inference.automatic_settings",
     "AutomaticMasks": "samft.inference.automatic",
+    "LoraSettings": "samft.models.adaptation.settings",
     "MedicalDataModule": "samft.data.medical",
     "MicroscopyDataModule": "samft.data.microscopy",
     "OptimizerSettings": "samft.optim",
@@ -55,8 +61,11 @@ _WHERE = {
 }
 
 __all__ = [
+    "AdaptationSettings",
+    "AdapterSettings",
     "AutomaticMaskSettings",
     "AutomaticMasks",
+    "LoraSettings",
     "MedicalDataModule",
     "MicroscopyDataModule",
     "OptimizerSettings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -19,6 +19,9 @@ from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
 from samft.losses import LossTerms, SamLossSettings
+from samft.models.adaptation import apply
+from samft.models.adaptation.presets import preset
+from samft.models.adaptation.settings import AdaptationPreset, AdaptationSettings
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
 from samft.objective import InteractiveObjective, WindowSettings
@@ -30,8 +33,6 @@ from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 
 logger = logging.getLogger(__name__)
-
-Component = Literal["image_encoder", "prompt_encoder", "mask_decoder"]
 
 
 class SamModule(LightningModule):
@@ -46,7 +47,8 @@ class SamModule(LightningModule):
         weights: Where to start: a named model such as vit_b, a file, a folder, or nothing for
             random weights.
         image_size: Side of the square the model sees; default is the size's own (1024, nano 256).
-        freeze: Parts that are not trained; default image_encoder and prompt_encoder.
+        adapt: What is trained: a preset (frozen: the mask decoder alone, the default; lora,
+            late_lora, late, full), or settings of your own.
         prompts: How prompts are simulated in training.
         loss: Weights of the objective.
         optimizer: Learning rate, decay and schedule.
@@ -78,7 +80,7 @@ class SamModule(LightningModule):
         *,
         weights: str | None = None,
         image_size: int | None = None,
-        freeze: list[Component] | None = None,
+        adapt: AdaptationSettings | AdaptationPreset = "frozen",
         prompts: PromptSettings | None = None,
         loss: SamLossSettings | None = None,
         optimizer: OptimizerSettings | None = None,
@@ -96,16 +98,15 @@ class SamModule(LightningModule):
         self.prompt_settings = _resolve(PromptSettings, prompts)
         self.loss_settings = _resolve(SamLossSettings, loss)
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
-        self.frozen = tuple(["image_encoder", "prompt_encoder"] if freeze is None else freeze)
         self.validation_prompts = tuple(validation_prompts or PROMPTS)
         _check_clicks(validation_clicks)
-        _check_names(self.frozen, get_args(Component), "freeze", "part")
         _check_names(self.validation_prompts, PROMPTS, "validation_prompts", "prompt type")
         self.seed = seed
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
         )
         self.base_weights = {} if weights is None else self._load(weights)
+        self.adapted = apply.adapt(self.sam, _adaptation(adapt))
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.objective = InteractiveObjective(
@@ -118,7 +119,6 @@ class SamModule(LightningModule):
         )
         self.object_mean = ObjectMean()
         self.validation = Validation(self.validation_prompts, clicks=validation_clicks)
-        self._freeze()
         self._record(
             arch=arch,
             loss_stride=loss_stride,
@@ -149,7 +149,7 @@ class SamModule(LightningModule):
 
     def encode(self, batch: SamBatch | PromptedBatch) -> Tensor:
         """Return the image embeddings (B, D, h, w); without a graph when the encoder is frozen."""
-        wanted = torch.is_grad_enabled() and "image_encoder" not in self.frozen
+        wanted = torch.is_grad_enabled() and "image_encoder" not in self.adapted.frozen
         with torch.set_grad_enabled(wanted):
             return self.sam.encode_image(batch.images, batch.input_sizes)
 
@@ -292,8 +292,7 @@ class SamModule(LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        for name in self.frozen:
-            self.sam.get_submodule(name).eval()
+        self.adapted.train(mode)
         return self
 
     def _load(self, weights: str) -> dict[str, str]:
@@ -308,7 +307,7 @@ class SamModule(LightningModule):
             {
                 **plain,
                 "image_size": self.sam.image_size,
-                "freeze": list(self.frozen),
+                "adapt": self.adapted.settings.to_dict(),
                 "prompts": self.prompt_settings.to_dict(),
                 "loss": self.loss_settings.to_dict(),
                 "optimizer": self.optimizer_settings.to_dict(),
@@ -316,18 +315,6 @@ class SamModule(LightningModule):
                 "validation_prompts": list(self.validation_prompts),
             }
         )
-
-    def _freeze(self) -> None:
-        for name in self.frozen:
-            part = self.sam.get_submodule(name).requires_grad_(requires_grad=False)
-            part.eval()  # a trainer keeps the modes it finds, it does not call `train`
-        if not any(parameter.requires_grad for parameter in self.sam.parameters()):
-            raise ConfigError(
-                "nothing would be trained: every part of the model is frozen",
-                where="model.freeze",
-                found=", ".join(self.frozen),
-                fix="leave out one part, such as mask_decoder",
-            )
 
     def _rank(self) -> int:
         return int(self.global_rank) if self._trainer is not None else 0
@@ -349,6 +336,13 @@ def _resolve(
         given.validate()
         return given
     return kind.from_dict(given if isinstance(given, Mapping) else {})
+
+
+def _adaptation(
+    given: AdaptationSettings | AdaptationPreset | Mapping[str, Any],
+) -> AdaptationSettings:
+    """Accept a preset's name too."""
+    return preset(given) if isinstance(given, str) else _resolve(AdaptationSettings, given)
 
 
 def _check_clicks(clicks: int) -> None:

@@ -46,7 +46,7 @@ def batch_of(*samples: Sample, keep: bool = False) -> SamBatch:
 
 
 def module(**changes: object) -> SamModule:
-    settings = {"image_size": SIZE, "freeze": [], "prompts": QUICK, "optimizer": {"lr": 1e-3}}
+    settings = {"image_size": SIZE, "adapt": "full", "prompts": QUICK, "optimizer": {"lr": 1e-3}}
     return SamModule("vit_nano", **{**settings, **changes})
 
 
@@ -93,7 +93,7 @@ def test_every_trained_parameter_gets_a_gradient() -> None:
 
 
 def test_frozen_parts_get_none_and_stay_in_eval_mode() -> None:
-    model = module(freeze=None).train()
+    model = module(adapt="frozen").train()
     assert not model.sam.image_encoder.training
     assert model.sam.mask_decoder.training
     model.training_loss(batch_of(discs(0)), step=0).total.backward()
@@ -256,12 +256,13 @@ def test_works_inside_another_module(tmp_path) -> None:
     [
         ({"loss_stride": 3}, "loss_stride must be 1, 2 or 4\n  where: model.loss_stride"),
         (
-            {"freeze": ["image_encoder", "prompt_encoder", "mask_decoder"]},
+            {"adapt": {"train": []}},
             "nothing would be trained",
         ),
         ({"prompts": {"ronds": 3}}, "unknown setting 'ronds'"),
         ({"optimizer": {"lr": -1.0}}, "lr is out of range"),
-        ({"freeze": ["encoder"]}, "no part is called 'encoder'"),
+        ({"adapt": {"train": ["encoder"]}}, "train has no choice 'encoder'"),
+        ({"adapt": "lor"}, "no preset is called 'lor'"),
         ({"validation_prompts": ["scribble"]}, "no prompt type is called 'scribble'"),
     ],
 )

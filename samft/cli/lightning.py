@@ -272,7 +272,7 @@ def warn_of_differences(stored: dict[str, Any], given: dict[str, Any]) -> None:
     """Warn when the model is built differently from how the checkpoint was trained."""
     different = [
         f"{name}: {stored[name]!r} in the checkpoint, {given[name]!r} now"
-        for name in ("arch", "image_size", "freeze", "prompts", "loss", "optimizer")
+        for name in ("arch", "image_size", "adapt", "prompts", "loss", "optimizer")
         if name in stored and given.get(name) is not None and given[name] != stored[name]
     ]
     if different:
@@ -295,6 +295,9 @@ def setting_names() -> set[str]:
         samft.PromptedImagesDataModule,
         samft.SyntheticDataModule,
         samft.WindowSettings,
+        samft.AdaptationSettings,
+        samft.LoraSettings,
+        samft.AdapterSettings,
         ModelCheckpoint,
         Overlays,
         StopEmptyMasks,

@@ -17,16 +17,17 @@ from samft.models.state_dict import Origin
 from samft.models.strict import load_state_dict
 
 _OFFICIAL_URL = "https://dl.fbaipublicfiles.com/segment_anything"
+_PACKAGED = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsEntry:
-    """Published weights that can be called by name.
+    """Weights that can be called by name: published, or part of samft.
 
     Args:
         name: What people type.
         arch: The architecture they belong to.
-        url: Where the file is published.
+        url: Where the file is published; `None` for weights that come with samft.
         num_bytes: Its size.
         sha256: Its hash, hexadecimal.
         licence: SPDX identifier of the licence of the weights.
@@ -34,14 +35,16 @@ class WeightsEntry:
 
     name: str
     arch: str
-    url: str
+    url: str | None
     num_bytes: int
     sha256: str
     licence: str
 
     @property
     def path(self) -> Path:
-        """Where the file lies on this machine once it was downloaded."""
+        """Where the file lies on this machine, if need be once it was downloaded."""
+        if self.url is None:
+            return _PACKAGED / f"{self.name}.safetensors"
         return weights_dir() / self.url.rpartition("/")[2]
 
 
@@ -152,7 +155,7 @@ def resolve_weights(source: str | Path, *, offline: bool | None = None) -> Path:
 
 
 def fetch(entry: WeightsEntry, *, offline: bool, opener: Opener | None = None) -> Path:
-    """Return the file of published weights, downloaded if it is not there and verified in any case.
+    """Return the file of named weights, downloaded if it is not there and verified in any case.
 
     Args:
         entry: What to fetch.
@@ -164,6 +167,12 @@ def fetch(entry: WeightsEntry, *, offline: bool, opener: Opener | None = None) -
         MachineError: if the network or the disk fails.
     """
     if not entry.path.is_file():
+        if entry.url is None:
+            raise CheckpointError(
+                f"the weights {entry.name}, which come with samft, are not there",
+                where=entry.path,
+                fix="install samft again",
+            )
         if offline:
             raise CheckpointError(
                 f"the weights {entry.name} are not on this machine, and downloading is off",
@@ -185,7 +194,11 @@ def fetch(entry: WeightsEntry, *, offline: bool, opener: Opener | None = None) -
             where=entry.path,
             found=f"sha256 {found}",
             expected=entry.sha256,
-            fix="delete it to download it again, or pass its path if the change is yours",
+            fix=(
+                "install samft again"
+                if entry.url is None
+                else "delete it to download it again, or pass its path if the change is yours"
+            ),
         )
     return entry.path
 

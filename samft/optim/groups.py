@@ -61,8 +61,8 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     if not groups:
         raise ConfigError(
             "nothing would be trained: every part of the model is frozen",
-            where="freeze",
-            fix="remove a part from model.freeze, such as mask_decoder",
+            where="adapt",
+            fix="train a part of the model, such as mask_decoder",
         )
     matrices = [group for group in groups if group["name"].endswith(_MATRICES)]
     others = [group for group in groups if not group["name"].endswith(_MATRICES)]

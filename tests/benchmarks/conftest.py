@@ -23,7 +23,7 @@ def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from samft.module import SamModule
 
     torch.manual_seed(3)
-    module = SamModule("vit_nano", freeze=[], seed=11)
+    module = SamModule("vit_nano", adapt="full", seed=11)
     run = tmp_path_factory.mktemp("run")
     (run / "checkpoints").mkdir()
     (run / "config.fit.yaml").write_text("data: {class_path: Generated, init_args: {size: 99}}\n")

@@ -34,7 +34,7 @@ def test_nothing_to_draw_yet() -> None:
 
 
 def test_a_run_leaves_its_curves_and_speed(tmp_path: Path) -> None:
-    module = SamModule("vit_nano", image_size=64, freeze=[], prompts={"rounds": 0})
+    module = SamModule("vit_nano", image_size=64, adapt="full", prompts={"rounds": 0})
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",

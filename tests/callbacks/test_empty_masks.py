@@ -55,7 +55,7 @@ def test_settings_out_of_range(settings: dict[str, float]) -> None:
 
 
 def test_training_feeds_it() -> None:
-    module = SamModule("vit_nano", image_size=64, freeze=[], prompts={"rounds": 0})
+    module = SamModule("vit_nano", image_size=64, adapt="full", prompts={"rounds": 0})
     trainer = Trainer(
         max_steps=2,
         accelerator="cpu",

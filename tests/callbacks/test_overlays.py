@@ -17,7 +17,7 @@ from samft.errors import ConfigError
 
 def fit(folder: Path, out: Path, callback: Overlays, epochs: int = 2) -> Path:
     module = SamModule(
-        "vit_nano", image_size=64, freeze=[], prompts={"rounds": 0, "extra_passes": 0}
+        "vit_nano", image_size=64, adapt="full", prompts={"rounds": 0, "extra_passes": 0}
     )
     trainer = Trainer(
         max_epochs=epochs,
@@ -57,7 +57,7 @@ def test_does_not_change_training(dsb_folder: Path, tmp_path: Path) -> None:
     for images in (0, 2):
         torch.manual_seed(3)
         callback = Overlays(images=images)
-        module = SamModule("vit_nano", image_size=64, freeze=[], prompts={"rounds": 1})
+        module = SamModule("vit_nano", image_size=64, adapt="full", prompts={"rounds": 1})
         trainer = Trainer(
             max_epochs=1,
             accelerator="cpu",

@@ -39,7 +39,7 @@ def test_frozen_parts_and_the_peak_rate_are_told_apart() -> None:
 
 def test_layers_show_as_a_span() -> None:
     optimizer = {"lr": 1e-3, "encoder_lr_factor": 0.1, "layer_decay": 0.5, "weight_decay": 0.0}
-    rows = printed(SamModule("vit_nano", image_size=64, freeze=[], optimizer=optimizer))
+    rows = printed(SamModule("vit_nano", image_size=64, adapt="full", optimizer=optimizer))
     assert cells(rows["image_encoder"])[2:] == ["7.8e-07 to 1.0e-04", "0"]
     assert cells(rows["prompt_encoder"])[2:] == ["1.0e-03", "0"]
 

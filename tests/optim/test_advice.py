@@ -37,7 +37,7 @@ def test_unusual_rates_are_named_with_what_is_usual() -> None:
 def test_said_at_the_start_of_tuning_published_weights_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = SamModule("vit_nano", image_size=64, freeze=[], optimizer={"lr": 1e-2})
+    module = SamModule("vit_nano", image_size=64, adapt="full", optimizer={"lr": 1e-2})
 
     def printed() -> str:
         stream = io.StringIO()

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from samft.errors import ConfigError, did_you_mean
 from samft.models.adaptation.parts import COMPONENTS, named_parameters
 from samft.models.adaptation.settings import (
+    AdaptationPreset,
     AdaptationSettings,
     LoraSettings,
-    PresetName,
     nothing_trained,
 )
 from samft.models.sam import Sam
@@ -94,7 +94,7 @@ class TrainableRow(NamedTuple):
         return self.trained / self.of
 
 
-def preset(name: PresetName) -> AdaptationSettings:
+def preset(name: AdaptationPreset) -> AdaptationSettings:
     """Return the settings of a preset.
 
     Raises:

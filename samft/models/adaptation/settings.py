@@ -26,6 +26,7 @@ Part = Literal[
     "positions",
 ]
 Target = Literal["q", "k", "v", "out", "mlp"]
+AdaptationPreset = Literal["frozen", "lora", "late_lora", "late", "full"]
 PresetName = Literal["custom", "frozen", "lora", "late_lora", "late", "full"]
 
 
