@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from samft.accumulation import ObjectMean
+from samft.cached_encoder import CachedEncoder
 from samft.data.prompted import PromptedBatch
-from samft.errors import ConfigError, did_you_mean
+from samft.errors import ConfigError
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
@@ -24,6 +25,7 @@ from samft.models.adaptation.presets import preset
 from samft.models.adaptation.settings import AdaptationPreset, AdaptationSettings
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
+from samft.module_checks import check_cacheable, check_clicks, check_names, check_variants
 from samft.objective import InteractiveObjective, WindowSettings
 from samft.optim import OptimizerSettings, lightning_optimizers
 from samft.prompts.settings import PromptSettings
@@ -62,6 +64,8 @@ class SamModule(LightningModule):
         validation_clicks: Most clicks of the point prompt in validation: with more than 1 a user
             is simulated who corrects the answer, which takes as many decoder passes.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
+        cache_embeddings: Compute the embedding of each image once and keep it on disk in this type;
+            for frozen image encoders. Where images are augmented, set `data.variants`.
         compile_encoder: Let `torch.compile` make the image encoder faster; costs a minute or more
             at the start, and needs a C++ compiler (on a GPU: Triton).
         drop_path: Highest drop-path rate of the image encoder.
@@ -90,6 +94,7 @@ class SamModule(LightningModule):
         validation_prompts: list[PromptKind] | None = None,
         validation_clicks: int = 1,
         checkpoint_blocks: bool = False,
+        cache_embeddings: Literal["off", "float16", "bfloat16", "float32"] = "off",
         compile_encoder: bool = False,
         drop_path: float = 0.0,
         seed: int = 0,
@@ -99,14 +104,18 @@ class SamModule(LightningModule):
         self.loss_settings = _resolve(SamLossSettings, loss)
         self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
         self.validation_prompts = tuple(validation_prompts or PROMPTS)
-        _check_clicks(validation_clicks)
-        _check_names(self.validation_prompts, PROMPTS, "validation_prompts", "prompt type")
+        check_clicks(validation_clicks)
+        check_names(self.validation_prompts, PROMPTS, "validation_prompts", "prompt type")
         self.seed = seed
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
         )
         self.base_weights = {} if weights is None else self._load(weights)
         self.adapted = apply.adapt(self.sam, _adaptation(adapt))
+        self.cached_encoder: CachedEncoder | None = None
+        if cache_embeddings != "off":
+            check_cacheable(self.adapted)
+            self.cached_encoder = CachedEncoder(self.sam, dtype=cache_embeddings)
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.objective = InteractiveObjective(
@@ -125,6 +134,7 @@ class SamModule(LightningModule):
             max_prompts_per_step=max_prompts_per_step,
             validation_clicks=validation_clicks,
             checkpoint_blocks=checkpoint_blocks,
+            cache_embeddings=cache_embeddings,
             compile_encoder=compile_encoder,
             drop_path=drop_path,
             seed=seed,
@@ -149,6 +159,8 @@ class SamModule(LightningModule):
 
     def encode(self, batch: SamBatch | PromptedBatch) -> Tensor:
         """Return the image embeddings (B, D, h, w); without a graph when the encoder is frozen."""
+        if self.cached_encoder is not None and isinstance(batch, SamBatch):
+            return self.cached_encoder(batch.images, batch.input_sizes)
         wanted = torch.is_grad_enabled() and "image_encoder" not in self.adapted.frozen
         with torch.set_grad_enabled(wanted):
             return self.sam.encode_image(batch.images, batch.input_sizes)
@@ -178,6 +190,8 @@ class SamModule(LightningModule):
         """Take what the datamodule has of recorded prompts, and compile what is to be compiled."""
         data = getattr(self.trainer, "datamodule", None)  # missing where loaders are handed over
         self.objective.replay(getattr(data, "recorded", None))
+        if self.cached_encoder is not None:
+            check_variants(data)
         if self.hparams["compile_encoder"]:
             self.sam.image_encoder.compile()  # in place: the keys of the weights stay
 
@@ -206,6 +220,11 @@ class SamModule(LightningModule):
         """Say what became of the objects that were offered."""
         if self.trainer.is_global_zero:
             logger.info("training: %s", self.objective.counts)
+
+    def teardown(self, stage: str) -> None:
+        """Finish the cache of embeddings."""
+        if self.cached_encoder is not None:
+            self.cached_encoder.close()
 
     def validation_step(self, batch: SamBatch, batch_idx: int) -> None:
         """Score the batch's objects for each prompt type, at the original resolution."""
@@ -343,23 +362,3 @@ def _adaptation(
 ) -> AdaptationSettings:
     """Accept a preset's name too."""
     return preset(given) if isinstance(given, str) else _resolve(AdaptationSettings, given)
-
-
-def _check_clicks(clicks: int) -> None:
-    if clicks < 1:
-        raise ConfigError(
-            "validation_clicks is out of range",
-            where="model.validation_clicks",
-            found=clicks,
-            expected="1 or more",
-        )
-
-
-def _check_names(names: Iterable[str], allowed: Iterable[str], setting: str, kind: str) -> None:
-    for name in names:
-        if name not in allowed:
-            raise ConfigError(
-                f"no {kind} is called {name!r}",
-                where=f"model.{setting}",
-                fix=did_you_mean(name, allowed),
-            )

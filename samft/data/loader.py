@@ -36,6 +36,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         world_size: Number of processes.
         pad: Give every process equally many samples by repeating the first few (training). Without,
             every sample goes to exactly one process (evaluation).
+        variants: Seeds repeat after so many epochs; `None` for never.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         rank: int = 0,
         world_size: int = 1,
         pad: bool = True,
+        variants: int | None = None,
     ) -> None:
         # The base class is not initialised: it wants a data set and a process group.
         self.size = size
@@ -56,6 +58,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         self.num_replicas = world_size
         self.drop_last = False
         self.pad = pad
+        self.variants = variants
         self.epoch = 0
         self.skip = 0
 
@@ -71,7 +74,8 @@ class ResumableSampler(DistributedSampler[SampleKey]):
             order = torch.randperm(self.size, generator=generator)
         for place in range(self.skip, len(self)):
             index = int(order[(place * self.num_replicas + self.rank) % self.size])
-            yield SampleKey(index, derive_seed(_SAMPLE, self.seed, self.epoch, index))
+            variant = self.epoch % self.variants if self.variants else self.epoch
+            yield SampleKey(index, derive_seed(_SAMPLE, self.seed, variant, index))
 
 
 class ResumableLoader(DataLoader[Batch], Generic[Batch]):

@@ -42,6 +42,8 @@ class SplitDataModule(BaseDataModule):
         eval_batch_size: Images per validation, test and prediction step.
         num_workers: Processes that load data; 0 loads in the main process. The result is the same.
         transforms: Augmentation preset: none, flip, medical, microscopy or underwater.
+        variants: Augmented versions of each training image, taken by turns; default: a new one in
+            every epoch. With `model.cache_embeddings` each version is encoded once.
         seed: Decides split, order and augmentation.
     """
 
@@ -49,6 +51,7 @@ class SplitDataModule(BaseDataModule):
     eval_batch_size: int = 1
     num_workers: int = 0
     transforms: str | None = None
+    variants: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class SplitDataModule(BaseDataModule):
             rank=rank,
             world_size=world_size,
             pad=train,
+            variants=self.variants if train else None,
         )
 
     def _report(self, tally: Tally) -> None:
@@ -163,7 +167,7 @@ class SplitDataModule(BaseDataModule):
         return 1
 
     def _check_settings(self) -> None:
-        for name in ("batch_size", "eval_batch_size"):
+        for name in ("batch_size", "eval_batch_size", "variants"):
             self._check_at_least(name, 1)
         for name in ("num_workers", "seed"):
             self._check_at_least(name, 0)
