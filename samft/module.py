@@ -37,6 +37,9 @@ from samft.validation import PROMPTS, PromptKind, Validation, simulate
 logger = logging.getLogger(__name__)
 
 
+EmbeddingType = Literal["off", "float16", "bfloat16", "float32"]
+
+
 class SamModule(LightningModule):
     """SAM with its training objective, interactive prompt simulation and validation.
 
@@ -94,7 +97,7 @@ class SamModule(LightningModule):
         validation_prompts: list[PromptKind] | None = None,
         validation_clicks: int = 1,
         checkpoint_blocks: bool = False,
-        cache_embeddings: Literal["off", "float16", "bfloat16", "float32"] = "off",
+        cache_embeddings: EmbeddingType = "off",
         compile_encoder: bool = False,
         drop_path: float = 0.0,
         seed: int = 0,
@@ -112,10 +115,7 @@ class SamModule(LightningModule):
         )
         self.base_weights = {} if weights is None else self._load(weights)
         self.adapted = apply.adapt(self.sam, _adaptation(adapt))
-        self.cached_encoder: CachedEncoder | None = None
-        if cache_embeddings != "off":
-            check_cacheable(self.adapted)
-            self.cached_encoder = CachedEncoder(self.sam, dtype=cache_embeddings)
+        self.cached_encoder = self._cached(cache_embeddings)
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.objective = InteractiveObjective(
@@ -317,6 +317,12 @@ class SamModule(LightningModule):
     def _load(self, weights: str) -> dict[str, str]:
         info = load_weights(self.sam, weights)
         return {"source": weights, "sha256": info.sha256}
+
+    def _cached(self, dtype: EmbeddingType) -> CachedEncoder | None:
+        if dtype == "off":
+            return None
+        check_cacheable(self.adapted)
+        return CachedEncoder(self.sam, dtype=dtype)
 
     def _record(self, **plain: Any) -> None:  # Any: settings of several plain types
         """Save the hyper-parameters: `plain` and what the constructor made of the others."""

@@ -95,7 +95,7 @@ def learn(start: str, *, steps: int, count: int, lr: float, seed: int) -> list[f
         output = sam.decode(embedding, asked, multimask=False, origin=(x, y))
         terms = loss(output, targets)
         optimizer.zero_grad()
-        terms.total.backward()
+        torch.autograd.backward(terms.total)
         torch.nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
         optimizer.step()
         schedule.step()

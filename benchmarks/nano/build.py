@@ -54,6 +54,7 @@ class Origin:
         steps: Optimiser steps trained.
         settings: Hyper-parameters of the module.
         data: Class and settings of the training data, as far as the run folder tells.
+        history: What was trained before this run, whose weights it started from; empty for nothing.
     """
 
     recipe: str
@@ -64,6 +65,7 @@ class Origin:
     steps: int
     settings: Mapping[str, Any]
     data: Mapping[str, Any]
+    history: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,13 +88,14 @@ def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: item.half() if item.is_floating_point() else item for key, item in state.items()}
 
 
-def origin_of(run: Run, *, recipe: str, machine: str) -> Origin:
+def origin_of(run: Run, *, recipe: str, machine: str, history: str = "") -> Origin:
     """Collect what a checkpoint, its run folder and the source tree tell about its origin.
 
     Args:
         run: The checkpoint.
         recipe: The recipe it was trained with.
         machine: The kind of machine it was trained on.
+        history: What was trained before.
 
     Raises:
         CheckpointError: if it is no checkpoint of samft.
@@ -108,6 +111,7 @@ def origin_of(run: Run, *, recipe: str, machine: str) -> Origin:
         steps=int(checkpoint.get("global_step", 0)),
         settings=checkpoint["hyper_parameters"],
         data=config.get("data") or {},
+        history=history,
     )
 
 
@@ -171,11 +175,12 @@ your own images, for tests and for demos.
 
 ## Training
 
-From random weights, on images made by samft's procedural generator (`samft/data/synthetic.py`).
+On images made by samft's procedural generator (`samft/data/synthetic.py`).
 No photograph, scan or micrograph was used, so no licence of any data applies.
 
 - Recipe: `{origin.recipe}`, seed {origin.settings.get("seed", "unknown")}
 - {origin.epoch} epochs, {origin.steps} optimiser steps, on: {origin.machine}
+- Before that: {origin.history or "nothing, the run started from random weights"}
 
 ```yaml
 {settings}```
@@ -212,7 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
             run,
             options.out,
             name=options.name,
-            origin=origin_of(run, recipe=options.recipe, machine=options.machine),
+            origin=origin_of(
+                run, recipe=options.recipe, machine=options.machine, history=options.history
+            ),
             data=options.data,
             overwrite=options.overwrite,
         )
@@ -234,6 +241,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--name", default="vit_nano")
     parser.add_argument("--recipe", default="recipes/pretrain_nano.yaml")
     parser.add_argument("--machine", required=True, help="what it was trained on, for the card")
+    parser.add_argument("--history", default="", help="what was trained before, for the card")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real sets")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--overwrite", action="store_true", help="replace files in --out")

@@ -57,7 +57,7 @@ def initialise_from_scratch(sam: Sam) -> None:
         decoder.iou_token,
         decoder.mask_tokens,
     ):
-        tokens.weight.mul_(_TOKEN_SCALE)  # type: ignore[operator, union-attr]  # embeddings
+        tokens.weight.mul_(_TOKEN_SCALE)
 
 
 def _initialise_encoder(encoder: nn.Module) -> None:
