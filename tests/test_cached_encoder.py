@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from quick_trainer import quick_trainer
 
 from samft import PromptSettings, SamModule, SyntheticDataModule, build_sam
 from samft.cached_encoder import CachedEncoder
@@ -111,15 +111,7 @@ def module(**settings: object) -> SamModule:
 
 def fit(folder: Path, data, **settings: object) -> SamModule:
     model = module(**settings)
-    trainer = Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=folder,
-    )
+    trainer = quick_trainer(folder, max_epochs=2)
     trainer.fit(model, datamodule=data)
     return model
 

@@ -12,6 +12,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
+from quick_trainer import quick_trainer
 from torch.utils.data import DataLoader, DistributedSampler
 
 from samft import PromptSettings, SamLossSettings, SamModule, build_sam
@@ -128,17 +129,7 @@ def test_the_schedule_moves_the_rate(tmp_path: Path) -> None:
         def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
-    trainer = Trainer(
-        max_steps=4,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[Watch()],
-        limit_val_batches=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quick_trainer(tmp_path, max_steps=4, callbacks=[Watch()], limit_val_batches=0)
     images = [batch(sample(seed)) for seed in range(4)]
     model = module(optimizer={"lr": 1e-3, "schedule": "linear", "warmup_steps": 0})
     trainer.fit(model, DataLoader(images, batch_size=None))

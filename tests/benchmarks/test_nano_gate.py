@@ -38,7 +38,7 @@ def everything(**changes: SetScores) -> list[SetScores]:
 
 
 def test_nuclei_ct_and_generated_images_are_gated():
-    assert set(GATED) == {"synthetic", "dsb2018", "stardist", "ct_chest"}
+    assert set(GATED) == {"synthetic", "dsb2018", "stardist_tiles", "ct_chest"}
 
 
 def test_better_than_every_baseline_passes():
@@ -61,9 +61,9 @@ def test_a_tie_or_a_nan_is_lost(name):
 
 
 def test_one_point_is_judged_by_the_mask_the_model_prefers():
-    item = scores("stardist", point=0.4)
+    item = scores("stardist_tiles", point=0.4)
     assert item.model.iou["oracle"] == 1.0
-    assert check(everything(stardist=item)) == ["stardist point 0.400, disc 0.500"]
+    assert check(everything(stardist_tiles=item)) == ["stardist_tiles point 0.400, disc 0.500"]
 
 
 def test_photographs_are_only_reported():

@@ -32,7 +32,7 @@ def test_table_of_a_generated_folder(weights, data_folder, tmp_path, capsys):
     assert lines[1].split()[:3] == ["DSB2018", "2", "8"]
     assert "at least 30 px" in "\n".join(lines)
     assert lines[-1].startswith("Not to be shipped: synthetic was not measured; dsb2018 box ")
-    assert "stardist was not measured" in lines[-1]
+    assert "stardist_tiles was not measured" in lines[-1]
     nuclei, _ = json.loads(target.read_text())
     # Discs that do not touch, bright on dark noise: Otsu finds them, an ellipse is nearly one.
     assert nuclei["baselines"]["Otsu"] > 0.97

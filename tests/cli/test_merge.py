@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from quick_trainer import quick_trainer
 from torch import nn
 
 from samft import PromptSettings, SamModule, build_sam, load_run
@@ -37,16 +37,7 @@ def train(folder: Path, **settings: object) -> Path:
         optimizer={"lr": 1e-2, "encoder_lr_factor": 1.0, "warmup_steps": 0},
         **settings,
     )
-    trainer = Trainer(
-        max_steps=2,
-        accelerator="cpu",
-        logger=False,
-        limit_val_batches=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=folder,
-    )
+    trainer = quick_trainer(folder, max_steps=2, limit_val_batches=0)
     trainer.fit(module, batches())
     checkpoint = folder / "run" / "checkpoints" / "best.ckpt"
     trainer.save_checkpoint(checkpoint)

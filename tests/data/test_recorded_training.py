@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from quick_trainer import quick_trainer
 
 from samft import PromptSettings, SamModule, WindowSettings
 from samft.data.microscopy import MicroscopyDataModule
@@ -71,15 +71,7 @@ def test_training_asks_what_people_asked(
         return decode(embeddings, prompts, **settings)
 
     monkeypatch.setattr(module.sam, "decode", spy)
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        default_root_dir=tmp_path,
-    )
+    trainer = quick_trainer(tmp_path, max_epochs=1)
     trainer.fit(module, datamodule=data)
     (prompts,) = seen
     assert prompts.has_box.sum() == 1

@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from samft.cli.messages import explain
+from samft.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from samft.embeddings.folders import StoreInfo
@@ -24,24 +24,12 @@ Embeddings are stored by samft fit with --model.cache_embeddings float16.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        options = [name.lstrip("-") for name in self._option_string_actions]
-        raise explain(message, options)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    parser = _Parser(
-        prog="samft cache",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("samft cache", description=__doc__, epilog=_EPILOG)
     actions = parser.add_subparsers(dest="action", required=True, metavar="info|clear")
-    info = actions.add_parser("info", help="list the stores", allow_abbrev=False)
-    clear = actions.add_parser("clear", help="delete stores", allow_abbrev=False)
+    info = actions.add_parser("info", help="list the stores")
+    clear = actions.add_parser("clear", help="delete stores")
     which = clear.add_mutually_exclusive_group(required=True)
     which.add_argument("name", nargs="?", help="of one store, as info shows it")
     which.add_argument("--older_than", type=float, metavar="DAYS", help="not used for so long")

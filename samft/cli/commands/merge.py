@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from samft.cli.messages import explain
+from samft.cli.parser import CommandParser
 from samft.errors import CheckpointError, ConfigError, OutputError
 from samft.runs import load_run
 
@@ -24,21 +24,9 @@ _TOLERANCE: Final = 1e-3  # of logits, relative to the largest
 _SUFFIXES: Final = (".pth", ".safetensors")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        options = [name.lstrip("-") for name in self._option_string_actions]
-        raise explain(message, options)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
-    parser = _Parser(
-        prog="samft merge",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("samft merge", description=__doc__, epilog=_EPILOG)
     parser.add_argument("run", help="run folder or .ckpt file")
     parser.add_argument("out", type=Path, help=".pth or .safetensors file; a folder with --adapter")
     parser.add_argument("--adapter", action="store_true", help="write only what was trained")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
-from samft.cli.messages import explain
+from samft.cli.parser import CommandParser
 from samft.errors import ConfigError
 from samft.runs import Run, load_run
 
@@ -25,21 +24,9 @@ Further options (--trainer.devices 1, --data.batch_size 2, ...) go to Lightning.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        options = [name.lstrip("-") for name in self._option_string_actions]
-        raise explain(message, options)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options that people use; the rest is Lightning's."""
-    parser = _Parser(
-        prog="samft predict",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("samft predict", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("run", nargs="?", help="run folder or .ckpt file")
     add("--ckpt_path", help="the same as RUN")
