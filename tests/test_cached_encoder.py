@@ -14,6 +14,7 @@ from samft.cli.entry import main
 from samft.data.collate import collate
 from samft.data.microscopy import MicroscopyDataModule
 from samft.data.synthetic import generate
+from samft.embeddings.folders import embeddings_dir, info
 from samft.embeddings.store import EmbeddingStore
 from samft.errors import ConfigError, MachineError
 
@@ -176,3 +177,22 @@ def test_info_and_clear(sam, tmp_path, capsys) -> None:
     assert main(["cache", "clear", row["name"], "--root", str(tmp_path)]) == 0
     assert "deleted 1" in capsys.readouterr().out
     assert main(["cache", "clear", row["name"], "--root", str(tmp_path)]) == 2
+
+
+def test_build_leaves_nothing_to_compute(dsb_folder, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [
+        *("--model", "samft.SamModule", "--model.arch", "vit_nano"),
+        *("--model.image_size", str(SIZE), "--model.cache_embeddings", "float32"),
+        *("--data", "samft.MicroscopyDataModule", "--data.root", str(dsb_folder)),
+        *("--data.transforms", "flip", "--data.variants", "2", "--data.val_fraction", "0.34"),
+        *("--trainer.accelerator", "cpu"),
+    ]
+    assert main(["cache", "build", *options]) == 0
+    (row,) = info(embeddings_dir())
+    assert 4 + 2 < row.num_entries <= 4 * 2 + 2  # flips may coincide
+    assert main(["cache", "build", *options]) == 0
+    assert info(embeddings_dir())[0].num_entries == row.num_entries
+    assert not (tmp_path / "runs").exists()
+    assert main(["cache", "build", *options, "--model.adapt", "full"]) == 2
+    assert "embeddings can only be cached" in capsys.readouterr().err

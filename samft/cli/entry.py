@@ -19,7 +19,7 @@ COMMANDS = {
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
     "predict": "masks for images and prompts: samft predict RUN --source DIR --prompts FILE",
-    "cache": "embeddings stored by fit: samft cache info, samft cache clear",
+    "cache": "stored embeddings of frozen encoders: samft cache build | info | clear",
     "merge": "a run as a stock SAM file, or as a small adapter: samft merge RUN OUT.pth",
     "recipes": "list, show or copy the recipes that come with samft",
     "demo": "the quick start: train on a packaged CT scan, offline, in about two minutes",

@@ -326,15 +326,16 @@ def quiet() -> None:
         logging.getLogger(name).addFilter(interesting)
 
 
-def run(arguments: list[str]) -> SamftCLI:
+def run(arguments: list[str], kind: type[SamftCLI] = SamftCLI) -> SamftCLI:
     """Run one Lightning subcommand and return the finished command line object.
 
     Args:
         arguments: The subcommand and its options.
+        kind: What runs it.
     """
     quiet()
     torch.set_float32_matmul_precision("high")
-    return SamftCLI(resolve_config_arguments(complete_from_run(arguments)))
+    return kind(resolve_config_arguments(complete_from_run(arguments)))
 
 
 def main(arguments: list[str]) -> int:

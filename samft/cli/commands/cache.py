@@ -1,4 +1,4 @@
-"""`samft cache`: what the stored embeddings are and how much room they take; delete them."""
+"""`samft cache`: store embeddings, list what is stored and how much room it takes, delete it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
+  samft cache build --config recipes/medical.yaml --data.root DIR     with the options of fit
   samft cache info                          one row for each encoder that embeddings were stored of
   samft cache clear 3f0c9a7712be04d5        delete one
   samft cache clear --older_than 30         delete what was not used for 30 days
@@ -27,7 +28,7 @@ Embeddings are stored by samft fit with --model.cache_embeddings float16.
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
     parser = CommandParser("samft cache", description=__doc__, epilog=_EPILOG)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="info|clear")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|info|clear")
     info = actions.add_parser("info", help="list the stores")
     clear = actions.add_parser("clear", help="delete stores")
     which = clear.add_mutually_exclusive_group(required=True)
@@ -41,11 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    """List or delete stores.
+    """Build, list or delete stores.
 
     Raises:
         SamftError: if there is no such store, or it cannot be deleted.
     """
+    if argv[:1] == ["build"]:  # its options are Lightning's
+        from samft.cli.cache_build import main as build
+
+        return build(argv[1:])
     options = build_parser().parse_args(argv)
     from samft.embeddings import folders
 

@@ -1,0 +1,74 @@
+"""Encoding every image of a data set once, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.progress import track
+
+from samft.cached_encoder import CachedEncoder
+from samft.cli.lightning import SamftCLI, run
+from samft.data.split_datamodule import SplitDataModule
+from samft.embeddings.estimate import check_room, estimate
+from samft.errors import ConfigError
+from samft.types import SamBatch
+
+_OPTION = "--model.cache_embeddings"
+
+
+class CacheCLI(SamftCLI):
+    """Takes the options of `samft fit`, and encodes where that would train."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        del subcommand  # always fit, whose options these are
+        self.before_fit()
+        encoder, data = self.model.cached_encoder, self.datamodule
+        if encoder is None or not isinstance(data, SplitDataModule):
+            raise ConfigError(
+                "there is nothing to cache",
+                where="model.cache_embeddings and data",
+                expected="a type such as float16, and a samft datamodule with masks",
+            )
+        if data.image_size is None:
+            data.image_size = self.model.image_size
+        self.model.to(self.trainer.strategy.root_device).eval()
+        build(encoder, data)
+
+
+def build(encoder: CachedEncoder, data: SplitDataModule) -> None:
+    """Encode the training images, each of their variants, and those of validation.
+
+    Raises:
+        MachineError: if there is no room for them.
+    """
+    config = encoder.sam.config
+    loaders, passes = data.train_dataloader(), data.variants or 1
+    images = len(loaders.sampler) * passes + len(data.dataset("val"))  # type: ignore[arg-type]  # ours has a length
+    shape = (config.embed_dim, config.grid_size, config.grid_size)
+    check_room(encoder.root, estimate(images, 1, shape, encoder.dtype))
+    device = encoder.sam.pixel_mean.device
+    total = len(loaders) * passes + len(data.val_dataloader())
+    for batch in track(_batches(data, passes), "encoding", total=total):
+        ready = batch.to(device)
+        encoder(ready.images, ready.input_sizes)
+    encoder.close()
+
+
+def _batches(data: SplitDataModule, passes: int) -> Iterator[SamBatch]:
+    train = data.train_dataloader()
+    for epoch in range(passes):
+        train.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a sampler of samft
+        yield from train
+    yield from data.val_dataloader()  # type: ignore[misc]  # an empty list without a split
+
+
+def main(options: list[str]) -> int:
+    """Build the cache that `samft fit` with the same options will read.
+
+    Args:
+        options: Those of `samft fit`.
+    """
+    given = {word.partition("=")[0] for word in options}
+    extra = [] if _OPTION in given else [_OPTION, "float16"]
+    run(["fit", *options, *extra], kind=CacheCLI)
+    return 0
