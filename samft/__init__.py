@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from samft.models.registry import build_sam as build_sam
     from samft.models.sam import Sam as Sam
     from samft.module import SamModule as SamModule
-    from samft.objective import WindowSettings as WindowSettings
     from samft.optim import OptimizerSettings as OptimizerSettings
     from samft.prompts.settings import PromptSettings as PromptSettings
     from samft.runs import Run as Run
     from samft.runs import load_run as load_run
+    from samft.window_settings import WindowSettings as WindowSettings
 
 __version__ = "0.1.0"
 
@@ -55,7 +55,7 @@ _WHERE = {
     "SamModule": "samft.module",
     "SyntheticDataModule": "samft.data.synthetic",
     "UnderwaterDataModule": "samft.data.underwater",
-    "WindowSettings": "samft.objective",
+    "WindowSettings": "samft.window_settings",
     "build_sam": "samft.models.registry",
     "load_run": "samft.runs",
 }

@@ -26,13 +26,14 @@ from samft.models.adaptation.settings import AdaptationPreset, AdaptationSetting
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
 from samft.module_checks import check_cacheable, check_clicks, check_names, check_variants
-from samft.objective import InteractiveObjective, WindowSettings
+from samft.objective import InteractiveObjective
 from samft.optim import OptimizerSettings, lightning_optimizers
 from samft.prompts.settings import PromptSettings
 from samft.seeding import generator_for
 from samft.settings import Settings
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
+from samft.window_settings import WindowSettings
 
 logger = logging.getLogger(__name__)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from samft.data.replay import RecordedPrompts
@@ -24,48 +24,12 @@ from samft.prompts.rounds import interactive_rounds
 from samft.prompts.selection import SelectionCounts, select_objects
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import PromptSimulator, build_simulator
-from samft.settings import Settings
 from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
+from samft.window_settings import WindowSettings, check_windows
+
+_log = logging.getLogger(__name__)
 
 _CPU_CELLS, _CELLS = 2**15, 2**18  # of the embedding, decoded at once
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WindowSettings(Settings):
-    """Whether training images are cut into windows, each answered alone.
-
-    A decoder pass costs as much as the map it looks at: cut in two along each side, the same
-    pixels train four times as many objects in the same time. Needs an encoder that takes windows
-    (TinyViT).
-
-    Args:
-        parts: Windows along each side; 1 leaves images whole.
-        share: Share of the training steps that cut their images so.
-        finer_share: Share of the steps that cut them twice as finely, for small objects; the steps
-            that remain see images whole, so that large objects are learned too.
-    """
-
-    section: ClassVar[str] = "windows"
-
-    parts: int = 1
-    share: float = 0.75
-    finer_share: float = 0.0
-
-    @property
-    def finest(self) -> int:
-        """Most windows along each side."""
-        return self.parts * 2 if self.parts > 1 and self.finer_share > 0 else self.parts
-
-    def drawn(self, draw: float) -> int:
-        """Return the windows along each side of a step, given a number drawn from 0 to 1."""
-        if self.parts == 1 or draw >= self.share + self.finer_share:
-            return 1
-        return self.parts if draw < self.share else self.finest
-
-    def _check_ranges(self) -> None:
-        self._require("parts", low=1)
-        self._require("share", low=0, high=1)
-        self._require("finer_share", low=0, high=1 - self.share)
 
 
 class InteractiveObjective:
@@ -108,7 +72,7 @@ class InteractiveObjective:
         self.counts = SelectionCounts()
         _check_stride(loss_stride)
         _check_chunk(max_prompts_per_step)
-        _check_windows(self.windows, sam)
+        check_windows(self.windows, sam)
 
     def replay(self, recorded: RecordedPrompts | None) -> None:
         """Prompt the objects that `recorded` means with what it has; simulate the others.
@@ -152,11 +116,37 @@ class InteractiveObjective:
             generator=generator,
         )
         embeddings = encode(batch)
-        task = self._task(batch.select(rows), origin, generator=generator, progress=progress)
+        state = generator.get_state()
+        while True:
+            # The same prompts however often it is tried: memory must not change the result.
+            generator.set_state(state)
+            task = self._task(batch.select(rows), origin, generator=generator, progress=progress)
+            try:
+                total = piecewise_sum(task.work_out, embeddings, self._trained())
+                return replace(task.terms(), total=total / len(task.pieces))
+            except torch.OutOfMemoryError:
+                if not self._can_halve(embeddings):
+                    raise
+            del task  # with all that it holds, and only now that the exception is gone
+            self._halve(embeddings)
+
+    def _trained(self) -> list[nn.Parameter]:
         modules = (self.sam.prompt_encoder, self.sam.mask_decoder)
-        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
-        total = piecewise_sum(task.work_out, embeddings, trained)
-        return replace(task.terms(), total=total / len(task.pieces))
+        return [p for module in modules for p in module.parameters() if p.requires_grad]
+
+    def _can_halve(self, embeddings: Tensor) -> bool:
+        return (self.max_prompts_per_step or _at_once(embeddings)) > 1
+
+    def _halve(self, embeddings: Tensor) -> None:
+        """Decode half as many objects at once from now on."""
+        self.max_prompts_per_step = (self.max_prompts_per_step or _at_once(embeddings)) // 2
+        if embeddings.is_cuda:
+            torch.cuda.empty_cache()
+        _log.warning(
+            "out of memory: going on with %d objects decoded at once, with the same result "
+            "(model.max_prompts_per_step)",
+            self.max_prompts_per_step,
+        )
 
     def _task(
         self,
@@ -342,26 +332,4 @@ def _check_chunk(size: int | None) -> None:
             where="model.max_prompts_per_step",
             found=size,
             expected="1 or more",
-        )
-
-
-def _check_windows(windows: WindowSettings, sam: Sam) -> None:
-    windows.validate()
-    if windows.parts == 1:
-        return
-    if not sam.takes_windows:
-        raise ConfigError(
-            "this image encoder cannot be given windows: its position tables are those of the "
-            "whole image",
-            where="model.windows.parts",
-            found=windows.parts,
-            expected="1",
-            fix="leave model.windows out, or choose an architecture with a TinyViT",
-        )
-    if sam.config.grid_size % windows.finest:
-        raise ConfigError(
-            "the image embedding cannot be cut into so many windows",
-            where="model.windows",
-            found=windows.finest,
-            expected=f"a divisor of {sam.config.grid_size}",
         )

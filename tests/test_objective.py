@@ -9,7 +9,7 @@ from samft.data.collate import collate
 from samft.data.synthetic import generate
 from samft.errors import ConfigError
 from samft.objective import InteractiveObjective
-from samft.types import SamBatch, Sample
+from samft.types import MaskOutput, PromptBatch, SamBatch, Sample
 
 
 def objective(**changes: object) -> InteractiveObjective:
@@ -263,3 +263,38 @@ def dots(count: int, size: int = 64) -> Sample:
         sample_id=f"dots{count}",
         case_id="dots",
     )
+
+
+def test_out_of_memory_is_answered_with_fewer_objects_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gradients(limit: int) -> list[Tensor]:
+        subject = objective(
+            prompts=PromptSettings(rounds=1, extra_passes=0), max_prompts_per_step=12
+        )
+        decode = subject.sam.decode
+
+        def small_machine(
+            embeddings: Tensor, prompts: PromptBatch, **settings: object
+        ) -> MaskOutput:
+            if prompts.num_prompts > limit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return decode(embeddings, prompts, **settings)
+
+        monkeypatch.setattr(subject.sam, "decode", small_machine)
+        torch.manual_seed(0)
+        batch = collate([dots(12, size=128)], image_size=128)
+        subject(
+            batch,
+            encode=lambda images: subject.sam.encode_image(images.images, images.input_sizes),
+            generator=torch.Generator().manual_seed(0),
+        ).total.backward()
+        return [parameter.grad for parameter in subject.sam.parameters()]
+
+    enough = gradients(12)
+    assert caplog.text == ""
+    for one, other in zip(enough, gradients(4), strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-6)
+    assert "going on with 3 objects decoded at once" in caplog.text
+    with pytest.raises(torch.OutOfMemoryError):
+        gradients(0)

@@ -51,13 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except SystemExit as exit_request:
         return exit_request.code if isinstance(exit_request.code, int) else USER_ERROR
-    except MemoryError:
-        _show("out of memory: lower --data.batch_size or prompts.max_objects_per_image")
-        return MACHINE_ERROR
     except Exception as error:  # noqa: BLE001  (the last line of defence: no traceback for users)
+        if _is_out_of_memory(error):
+            _show("out of memory: lower --data.batch_size, or set --model.checkpoint_blocks true")
+            return MACHINE_ERROR
         _show(f"unexpected {type(error).__name__}: {error}".splitlines()[0])
         _show(f"  this looks like a defect of samft; {DEBUG_VARIABLE}=1 shows where it happened")
         return MACHINE_ERROR
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or a GPU has none left; torch's class is known by name alone here."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _dispatch(arguments: list[str]) -> int:

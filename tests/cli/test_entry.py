@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 import samft
 from samft.cli import entry
@@ -81,6 +82,7 @@ def test_offline_holds_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
         (MachineError("disk full"), 3, "MachineError: disk full"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 3, "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 3, "lower --data.batch_size"),
         (RuntimeError("boom\nsecond line"), 3, "unexpected RuntimeError: boom\n"),
     ],
 )
