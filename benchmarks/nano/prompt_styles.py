@@ -98,13 +98,15 @@ def table(rows: Mapping[str, tuple[int, Mapping[str, float]]]) -> list[str]:
 def compare(options: argparse.Namespace) -> list[str]:
     """Train and score every style."""
     root = options.data / "microscopy/DSB2018"
-    test = datamodule(root, options.images, read_settings(CONFIGS), min_area=MIN_AREA)
+    test = datamodule(root, options.images, read_settings(options.config), min_area=MIN_AREA)
     rows: dict[str, tuple[int, Mapping[str, float]]] = {}
     if options.weights is not None:
         sam = load_sam(options.weights, "vit_nano")
         rows["none (zero-shot)"] = 0, scores_of(sam, test, images=options.test_images)
     for style in options.styles:
-        settings = read_settings([*CONFIGS, ROOT / f"configs/prompts/{style}.yaml"])
+        settings = read_settings([*options.config, ROOT / f"configs/prompts/{style}.yaml"])
+        # Else a style that trains 64 objects of an image makes few steps in the same time.
+        settings["model"]["init_args"]["prompts"]["max_objects_per_image"] = options.objects
         module, steps = tune(
             partial(datamodule, root, options.images, settings, num_workers=0),
             settings,
@@ -123,7 +125,9 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", help="name, weights file or .ckpt; default: random weights")
     parser.add_argument("--seconds", type=float, default=240, help="of each training")
     parser.add_argument("--styles", nargs="+", default=list(STYLES), help="of configs/prompts/")
+    parser.add_argument("--config", type=Path, nargs="+", default=list(CONFIGS))
     parser.add_argument("--images", type=int, default=60, help="to train on")
+    parser.add_argument("--objects", type=int, default=8, help="of an image in a step")
     parser.add_argument("--test-images", type=int, default=30, help="to score")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real sets")
     return parser.parse_args(given)
