@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from samft.inference import masks as masks_module
 from samft.inference.predictions import decode_rle
 from samft.inference.records import to_sa1b
 from samft.inference.small_regions import clean_regions
-from samft.models import build_sam
+from samft.models.config import config_for
+from samft.models.registry import build_from_config
 
+SEED = 0  # one whose random weights answer different clicks differently
 SIZE = (50, 70)
 EVERYTHING = {
     "points_per_side": 4,
@@ -28,14 +31,14 @@ EVERYTHING = {
 
 @pytest.fixture(scope="module")
 def sam():
-    torch.manual_seed(0)
-    model = build_sam("vit_nano", image_size=64).eval()
+    torch.manual_seed(SEED)
+    model = build_from_config(replace(config_for("vit_nano"), image_size=64)).eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             # Sharp attention makes the masks of different points differ.
             spread = 4 if "attn" in name and "mask_decoder" in name else 1
             parameter.data.normal_(std=spread * parameter[0].numel() ** -0.5)
-    model.mask_decoder.iou_prediction_head.layers[-1].bias.data.fill_(0.5)
+    model.mask_decoder.iou_prediction_head.layers[-1].bias.data.fill_(1.0)
     model.mask_threshold = 0.5  # masks of a part of the image, not of half of it
     return model
 
@@ -229,7 +232,7 @@ def test_cleaning(sam, image) -> None:
 
 
 def test_half_precision_and_training_mode(image) -> None:
-    model = build_sam("vit_nano", image_size=64).bfloat16()
+    model = build_from_config(replace(config_for("vit_nano"), image_size=64)).bfloat16()
     model.train()
     records = AutomaticMasks(model, **EVERYTHING, box_nms_thresh=1.0).generate(image)
     assert model.image_encoder.training

@@ -21,6 +21,9 @@ def official_inference() -> tuple[Any, Any]:
     suppression is a plain loop, written down from its definition.
     """
     with mock.patch.dict(sys.modules, _stand_ins()):
+        # Another test may have imported the package with stand-ins of its own.
+        for name in [name for name in sys.modules if name.startswith("segment_anything")]:
+            del sys.modules[name]
         from segment_anything.automatic_mask_generator import SamAutomaticMaskGenerator
         from segment_anything.predictor import SamPredictor
     return SamPredictor, SamAutomaticMaskGenerator
