@@ -69,7 +69,7 @@ class CachedEncoder:
         if rows:
             fresh = self._computed(images[rows], input_sizes[rows])
             for row, embedding in zip(rows, fresh, strict=True):
-                self._keep(self._store or store, entries[row], embedding)
+                self._keep(entries[row], embedding)
                 found[row] = embedding.float()
         return torch.stack([embedding for embedding in found if embedding is not None])
 
@@ -128,8 +128,9 @@ class CachedEncoder:
         self.computed += len(images)
         return embeddings.to(TORCH_TYPES[self.dtype])
 
-    def _keep(self, store: EmbeddingStore, entry: EntryKey, embedding: Tensor) -> None:
-        if store.mode != "write":
+    def _keep(self, entry: EntryKey, embedding: Tensor) -> None:
+        store = self._store
+        if store is None or store.mode != "write":
             return
         try:
             store.put(entry, embedding)

@@ -82,10 +82,11 @@ def test_a_full_disk_does_not_stop_training(sam, tmp_path, monkeypatch, caplog) 
     monkeypatch.setattr(EmbeddingStore, "put", full)
     encoder = CachedEncoder(sam, root=tmp_path)
     with caplog.at_level(logging.WARNING):
-        first = run(encoder, 0)
+        first = run(encoder, 0, 1)
     assert "going on without storing more: the disk is full" in caplog.text
-    assert torch.equal(first, run(encoder, 0))
-    assert encoder.computed == 2
+    assert len(caplog.records) == 1  # said once, and not tried again
+    assert torch.equal(first, run(encoder, 0, 1))
+    assert encoder.computed == 4
 
 
 def test_a_disk_slower_than_the_encoder_is_left_alone(sam, tmp_path, caplog) -> None:

@@ -42,24 +42,23 @@ def build(encoder: CachedEncoder, data: SplitDataModule) -> None:
         MachineError: if there is no room for them.
     """
     config = encoder.sam.config
-    loaders, passes = data.train_dataloader(), data.variants or 1
-    images = len(loaders.sampler) * passes + len(data.dataset("val"))  # type: ignore[arg-type]  # ours has a length
+    train, val = data.train_dataloader(), data.val_dataloader()
+    passes = data.variants or 1
+    images = len(train.sampler) * passes + len(data.dataset("val"))  # type: ignore[arg-type]  # ours has a length
     shape = (config.embed_dim, config.grid_size, config.grid_size)
     check_room(encoder.root, estimate(images, 1, shape, encoder.dtype))
     device = encoder.sam.pixel_mean.device
-    total = len(loaders) * passes + len(data.val_dataloader())
-    for batch in track(_batches(data, passes), "encoding", total=total):
+
+    def batches() -> Iterator[SamBatch]:
+        for epoch in range(passes):
+            train.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a sampler of samft
+            yield from train
+        yield from val  # type: ignore[misc]  # an empty list without a split
+
+    for batch in track(batches(), "encoding", total=len(train) * passes + len(val)):
         ready = batch.to(device)
         encoder(ready.images, ready.input_sizes)
     encoder.close()
-
-
-def _batches(data: SplitDataModule, passes: int) -> Iterator[SamBatch]:
-    train = data.train_dataloader()
-    for epoch in range(passes):
-        train.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a sampler of samft
-        yield from train
-    yield from data.val_dataloader()  # type: ignore[misc]  # an empty list without a split
 
 
 def main(options: list[str]) -> int:
