@@ -46,11 +46,33 @@ class Cells:
         image: Image = np.take(table, self.labels)
         return image
 
-    def layers(self) -> LabelLayers:
-        """Return the label layers of an image of these cells."""
+    def layers(self, margin: float = 0.0) -> LabelLayers:
+        """Return the label layers of an image of these cells.
+
+        Args:
+            margin: How far outside the border an annotator drew the outline, pixels; where two
+                cells meet so, each pixel goes to the nearer one.
+        """
         layers = LabelLayers(self.labels.shape[0])
-        layers.add_map(self.labels, self.count)
+        layers.add_map(grown(self.labels, margin) if margin >= 1 else self.labels, self.count)
         return layers
+
+
+def annotation_margin(rng: Generator, cells: Cells, *, widest: float) -> float:
+    """Draw how far outside the borders the outlines of one image are, pixels.
+
+    Some annotators follow the half maximum, others take in the halo. A model that has seen both
+    learns the extent from the box, which it cannot know from the image.
+
+    Args:
+        rng: Source of the choice.
+        cells: The cells of the image.
+        widest: Widest margin in typical radii.
+    """
+    if rng.random() < 0.4:
+        return 0.0
+    typical = float(np.median(cells.radii)) if cells.count else 0.0
+    return min(typical * float(rng.uniform(0.03, widest)), cells.labels.shape[0] / 64)
 
 
 def draw_cells(rng: Generator, size: int, *, smallest: float, largest: float, most: int) -> Cells:
@@ -90,6 +112,19 @@ def draw_cells(rng: Generator, size: int, *, smallest: float, largest: float, mo
     return Cells(
         labels=labels, outlines=outlines, centres=centres, radii=radii, depth=depth_of(labels)
     )
+
+
+def grown(labels: NDArray[np.int32], margin: float) -> NDArray[np.int32]:
+    """Return a label map whose objects reach `margin` pixels further into the background."""
+    if not labels.any():
+        return labels
+    background = (labels == 0).view(np.uint8)
+    distance, nearest = cv2.distanceTransformWithLabels(
+        background, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # OpenCV numbers the pixels of objects from 1 on in the order of their rows.
+    owners = np.concatenate([[0], labels[labels > 0]]).astype(np.int32)
+    return np.where(distance <= margin, np.take(owners, nearest), 0)
 
 
 def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samft.data.synthesis import optics
 from samft.data.synthesis.canvas import LabelLayers
-from samft.data.synthesis.cells import Cells, borders, depth_of, draw_cells
+from samft.data.synthesis.cells import Cells, annotation_margin, borders, depth_of, draw_cells
 from samft.data.synthesis.optics import Image
 from samft.data.synthesis.shapes import fill_outline, radial_outlines
 from samft.data.synthesis.textures import pixels, value_noise
@@ -23,7 +23,7 @@ _EOSIN: Final = np.array([0.07, 0.99, 0.11], np.float32)
 
 def fluorescence(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
     """Bright nuclei of one typical size on a dark ground, often faint, touching or blurred."""
-    cells = draw_cells(rng, size, smallest=7, largest=64, most=120)
+    cells = draw_cells(rng, size, smallest=5, largest=64, most=240)
     typical = float(np.median(cells.radii))
     brightness = _brightness(rng, cells)
     signal = cells.per_cell(brightness) * _chromatin(rng, cells, size)
@@ -47,7 +47,7 @@ def fluorescence(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
     image = optics.sensor_noise(rng, image, read=level, shot=level * float(rng.integers(0, 3)))
     if rng.random() < 0.1:
         image = optics.lower_resolution(image, rng.uniform(1.3, 2))
-    return _tinted(rng, image), cells.layers()
+    return _tinted(rng, image), cells.layers(annotation_margin(rng, cells, widest=0.35))
 
 
 def bright_field(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
@@ -152,7 +152,8 @@ def _stained(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
     image = np.exp(-density) * lamp
     if rng.random() < 0.15:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return optics.camera(rng, image, noise=0.5), cells.layers()
+    margin = annotation_margin(rng, cells, widest=0.2)
+    return optics.camera(rng, image, noise=0.5), cells.layers(margin)
 
 
 def _pale_nuclei(rng: Generator, size: int, radius: float) -> Image:
