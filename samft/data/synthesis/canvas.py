@@ -14,7 +14,7 @@ from samft.data.synthesis.optics import Image, dim
 from samft.data.synthesis.shapes import Region
 from samft.data.synthesis.textures import Field, pixels, value_noise
 
-MIN_AREA: Final = 12
+MIN_AREA: Final = 5
 """Objects of which fewer pixels can be seen are background, in pixels."""
 MAX_OBJECTS: Final = 150
 """More objects than this are not labelled; the largest are."""

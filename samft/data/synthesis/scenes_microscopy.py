@@ -23,7 +23,7 @@ _EOSIN: Final = np.array([0.07, 0.99, 0.11], np.float32)
 
 def fluorescence(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
     """Bright nuclei of one typical size on a dark ground, often faint, touching or blurred."""
-    cells = draw_cells(rng, size, smallest=5, largest=64, most=240)
+    cells = draw_cells(rng, size, smallest=2.5, largest=64, most=240)
     typical = float(np.median(cells.radii))
     brightness = _brightness(rng, cells)
     signal = cells.per_cell(brightness) * _chromatin(rng, cells, size)
@@ -135,7 +135,7 @@ def _tinted(rng: Generator, image: Image) -> Image:
 
 
 def _stained(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
-    cells = draw_cells(rng, size, smallest=12, largest=80, most=90)
+    cells = draw_cells(rng, size, smallest=4, largest=80, most=200)
     typical = float(np.median(cells.radii))
     blue = cells.per_cell(0.9 * np.exp(rng.normal(0, 0.3, cells.count)))
     blue *= _chromatin(rng, cells, size)
@@ -167,7 +167,7 @@ def _pale_nuclei(rng: Generator, size: int, radius: float) -> Image:
 
 
 def _unstained(rng: Generator, size: int) -> tuple[Image, LabelLayers]:
-    cells = draw_cells(rng, size, smallest=16, largest=80, most=70)
+    cells = draw_cells(rng, size, smallest=8, largest=80, most=100)
     unit = size / 256
     rim, halo = unit * rng.uniform(1, 4), unit * rng.uniform(1.5, 5)
     outside = cv2.distanceTransform((cells.labels == 0).view(np.uint8), cv2.DIST_L2, 3)
