@@ -20,13 +20,14 @@ import torch
 
 from benchmarks.nano.scores import DISC, ModelScores, evaluate, evaluate_baselines
 from benchmarks.nano.sets import DATA, MIN_AREA, EvaluationImage, chosen
-from benchmarks.nano.tuning import NANO, ROOT, arguments, read_settings, tune
+from benchmarks.nano.tuning import NANO, NANO_RANDOM, ROOT, arguments, read_settings, tune
 from benchmarks.nano.zero_shot import load_sam
 from samft.data.microscopy import MicroscopyDataModule
 from samft.errors import ConfigError, SamftError
 from samft.metrics.baselines import BOX_BASELINES
 
 CONFIGS: Final = (ROOT / "recipes/microscopy.yaml", NANO)
+RANDOM_CONFIGS: Final = (ROOT / "recipes/microscopy.yaml", NANO_RANDOM)
 COLUMNS: Final = ("box", "point", "oracle", "box_point")
 
 
@@ -137,7 +138,11 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the real sets")
     parser.add_argument("--config", type=Path, nargs="+", default=list(CONFIGS))
     parser.add_argument(
-        "--random-config", type=Path, nargs="+", default=list(CONFIGS), help="for random weights"
+        "--random-config",
+        type=Path,
+        nargs="+",
+        default=list(RANDOM_CONFIGS),
+        help="for random weights",
     )
     parser.add_argument("--workers", type=int, help="processes that load data; default: recipe's")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

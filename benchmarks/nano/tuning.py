@@ -23,6 +23,7 @@ from samft.module import SamModule
 
 ROOT: Final = Path(__file__).parents[2]
 NANO: Final = ROOT / "configs/model/vit_nano.yaml"
+NANO_RANDOM: Final = ROOT / "configs/model/vit_nano_random.yaml"
 _TIMED_STEPS = 10
 
 

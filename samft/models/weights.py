@@ -81,10 +81,19 @@ _ENTRIES = (
         sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
         licence="Apache-2.0",
     ),
+    WeightsEntry(
+        name="vit_nano",
+        arch="vit_nano",
+        url=None,
+        num_bytes=3_425_200,
+        sha256="eb968ed54b9afa32373af7732bc9d39d4053980c95906706fee2ca6453efaca9",
+        licence="Apache-2.0",
+    ),
 )
 WEIGHTS: Final[dict[str, WeightsEntry]] = {entry.name: entry for entry in _ENTRIES}
-"""Every named model; `vit_t` is MobileSAM. MedSAM is not among them: its file has no stable address
-and no published hash."""
+"""Every named model; `vit_t` is MobileSAM, `vit_nano` comes with samft (`samft/weights/`).
+
+MedSAM is not among them: its file has no stable address and no published hash."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ import time
 import urllib.response
 from dataclasses import replace
 from email.message import Message
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from samft.errors import CheckpointError, MachineError
 from samft.models import download, weights
 from samft.models.checkpoint import save_state_dict
 from samft.models.config import ARCHITECTURES
+from samft.models.registry import build_sam
 from samft.models.weights import WEIGHTS, WeightsEntry, fetch, load_weights, resolve_weights
 
 
@@ -73,6 +75,8 @@ def refused(error, *words):
 def test_the_table():
     assert set(WEIGHTS) >= {"vit_b", "vit_l", "vit_h", "vit_t"}
     for name, entry in WEIGHTS.items():
+        if entry.url is None:
+            continue
         address = urlsplit(entry.url)
         assert entry.name == name
         assert entry.arch in ARCHITECTURES
@@ -85,6 +89,28 @@ def test_the_table():
     # also has the statistics of batch norms.
     sizes = [WEIGHTS[name].num_bytes / 4e6 for name in ("vit_b", "vit_l", "vit_h", "vit_t")]
     assert sizes == pytest.approx([93.7, 312.3, 641.1, 10.13], rel=6e-3)
+
+
+def test_the_weights_that_come_with_samft_need_no_network(no_download):
+    entry = WEIGHTS["vit_nano"]
+    assert entry.path.is_relative_to(Path(weights.__file__).parents[1])
+    assert entry.path.stat().st_size == entry.num_bytes <= 10_000_000
+    assert entry.path.with_suffix(".md").is_file()
+    sam = build_sam("vit_nano")
+    info = load_weights(sam, "vit_nano", offline=True)
+    assert (info.name, info.sha256) == ("vit_nano", entry.sha256)
+    assert {tensor.dtype for tensor in sam.parameters()} == {torch.float32}
+
+
+def test_weights_that_should_have_come_with_samft(monkeypatch, tmp_path, no_download):
+    monkeypatch.setattr(weights, "_PACKAGED", tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        resolve_weights("vit_nano")
+    refused(error, "which come with samft, are not there", str(tmp_path), "install samft again")
+    (tmp_path / "vit_nano.safetensors").write_bytes(b"other")
+    with pytest.raises(CheckpointError) as error:
+        resolve_weights("vit_nano")
+    refused(error, "was changed or damaged", WEIGHTS["vit_nano"].sha256, "install samft again")
 
 
 # --- names and paths -----------------------------------------------------------------------------
@@ -116,7 +142,12 @@ def test_unknown_name(tmp_path, monkeypatch, no_download):
     refused(error, "no such weights file: vitb", str(tmp_path / "vitb"), "did you mean 'vit_b'")
     with pytest.raises(CheckpointError) as error:
         resolve_weights("no/such/file.pth")
-    refused(error, "no such weights file: no/such/file.pth", str(tmp_path), "vit_h, vit_l, vit_t")
+    refused(
+        error,
+        "no such weights file: no/such/file.pth",
+        str(tmp_path),
+        "vit_h, vit_l, vit_nano, vit_t",
+    )
 
 
 def test_name_that_no_file_can_have(no_download):

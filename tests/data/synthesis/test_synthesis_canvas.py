@@ -42,7 +42,7 @@ def test_a_part_ends_where_its_whole_does() -> None:
 
 def test_what_cannot_be_seen_is_no_object() -> None:
     layers = LabelLayers(32)
-    layers.add(square(0, 0, 3))  # 9 pixels
+    layers.add(square(0, 0, 2))  # 4 pixels
     layers.add(square(10, 10, 8))
     layers.add(square(10, 10, 8))  # hides the one before
     layers.add(square(20, 20, 4))
