@@ -72,7 +72,7 @@ def annotation_margin(rng: Generator, cells: Cells, *, widest: float) -> float:
     if rng.random() < 0.4:
         return 0.0
     typical = float(np.median(cells.radii)) if cells.count else 0.0
-    return min(typical * float(rng.uniform(0.03, widest)), cells.labels.shape[0] / 64)
+    return float(min(typical * rng.uniform(0.03, widest), cells.labels.shape[0] / 64))
 
 
 def draw_cells(rng: Generator, size: int, *, smallest: float, largest: float, most: int) -> Cells:
