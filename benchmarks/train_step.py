@@ -43,25 +43,25 @@ OURS, PLAIN_MEMORY, PEER = "samft", "samft, memory given back", "segment_anythin
 CASES = (OURS, PLAIN_MEMORY, PEER)
 
 
-def make_batch(images: int, objects: int) -> SamBatch:
+def make_batch(images: int, objects: int, side: int = SIDE) -> SamBatch:
     """Return images with `objects` discs each, on a grid, all of them visible."""
-    y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     across = max(1, int(objects**0.5 + 0.999))
-    step = SIDE // across
-    layers = torch.zeros(images, 1, SIDE, SIDE, dtype=torch.int32)
+    step = side // across
+    layers = torch.zeros(images, 1, side, side, dtype=torch.int32)
     for index in range(objects):
         row, column = divmod(index, across)
         distance = (y - (row + 0.5) * step).square() + (x - (column + 0.5) * step).square()
         layers[:, 0][:, distance < (0.4 * step) ** 2] = index + 1
     count = images * objects
     return SamBatch(
-        images=torch.zeros(images, 3, SIDE, SIDE, dtype=torch.uint8),
+        images=torch.zeros(images, 3, side, side, dtype=torch.uint8),
         layers=layers,
         image_index=torch.arange(images).repeat_interleave(objects),
         object_layer=torch.zeros(count, dtype=torch.int64),
         object_value=(torch.arange(objects) + 1).repeat(images).int(),
         object_class=torch.zeros(count, dtype=torch.int64),
-        frames=(Frame(original_size=(SIDE, SIDE), input_size=(SIDE, SIDE), image_size=SIDE),)
+        frames=(Frame(original_size=(side, side), input_size=(side, side), image_size=side),)
         * images,
         sample_ids=tuple(map(str, range(images))),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from samft.accumulation import ObjectMean
-from samft.cached_encoder import CachedEncoder
+from samft.cached_encoder import CachedEncoder, OnError
 from samft.data.prompted import PromptedBatch
+from samft.encoding import PiecewiseEncoder
 from samft.errors import ConfigError
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
@@ -23,14 +24,22 @@ from samft.losses import LossTerms, SamLossSettings
 from samft.models.adaptation import apply
 from samft.models.adaptation.presets import preset
 from samft.models.adaptation.settings import AdaptationPreset, AdaptationSettings
+from samft.models.channels import ChannelSettings
 from samft.models.registry import build_sam
 from samft.models.weights import load_weights
-from samft.module_checks import check_cacheable, check_clicks, check_names, check_variants
+from samft.module_checks import (
+    check_cacheable,
+    check_channels,
+    check_clicks,
+    check_names,
+    check_variants,
+)
 from samft.objective import InteractiveObjective
 from samft.optim import OptimizerSettings, lightning_optimizers
+from samft.planning.advice import advised
+from samft.planning.batch_size import settle_batch_size
 from samft.prompts.settings import PromptSettings
 from samft.seeding import generator_for
-from samft.settings import Settings
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 from samft.window_settings import WindowSettings
@@ -53,6 +62,9 @@ class SamModule(LightningModule):
         weights: Where to start: a named model such as vit_b, a file, a folder, or nothing for
             random weights.
         image_size: Side of the square the model sees; default is the size's own (1024, nano 256).
+        channels: How images of other than three channels become three; default: images are RGB.
+        trim_padding: Cut off the padding that all images of a batch share: faster where they are
+            not square. SAM was trained with it.
         adapt: What is trained: a preset (frozen: the mask decoder alone, the default; lora,
             late_lora, late, full), or settings of your own.
         prompts: How prompts are simulated in training.
@@ -68,8 +80,11 @@ class SamModule(LightningModule):
         validation_clicks: Most clicks of the point prompt in validation: with more than 1 a user
             is simulated who corrects the answer, which takes as many decoder passes.
         checkpoint_blocks: Recompute encoder blocks in backward: less memory, more time.
-        cache_embeddings: Compute the embedding of each image once and keep it on disk in this type;
-            for frozen image encoders. Where images are augmented, set `data.variants`.
+        cache_embeddings: Run the frozen part of the image encoder, all of it or what lies below the
+            first trained block, once for each image, and keep what it gives on disk in this type.
+            Where images are augmented, set `data.variants`.
+        cache_on_error: What to do when the disk is full or fails: `compute` from then on, with a
+            warning, or `raise` an error.
         compile_encoder: Let `torch.compile` make the image encoder faster; costs a minute or more
             at the start, and needs a C++ compiler (on a GPU: Triton).
         drop_path: Highest drop-path rate of the image encoder.
@@ -88,6 +103,8 @@ class SamModule(LightningModule):
         *,
         weights: str | None = None,
         image_size: int | None = None,
+        channels: ChannelSettings | None = None,
+        trim_padding: bool = False,
         adapt: AdaptationSettings | AdaptationPreset = "frozen",
         prompts: PromptSettings | None = None,
         loss: SamLossSettings | None = None,
@@ -99,14 +116,15 @@ class SamModule(LightningModule):
         validation_clicks: int = 1,
         checkpoint_blocks: bool = False,
         cache_embeddings: EmbeddingType = "off",
+        cache_on_error: OnError = "compute",
         compile_encoder: bool = False,
         drop_path: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.prompt_settings = _resolve(PromptSettings, prompts)
-        self.loss_settings = _resolve(SamLossSettings, loss)
-        self.optimizer_settings = _resolve(OptimizerSettings, optimizer)
+        self.prompt_settings = PromptSettings.resolve(prompts)
+        self.loss_settings = SamLossSettings.resolve(loss)
+        self.optimizer_settings = OptimizerSettings.resolve(optimizer)
         self.validation_prompts = tuple(validation_prompts or PROMPTS)
         check_clicks(validation_clicks)
         check_names(self.validation_prompts, PROMPTS, "validation_prompts", "prompt type")
@@ -114,9 +132,12 @@ class SamModule(LightningModule):
         self.sam = build_sam(
             arch, image_size=image_size, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
         )
+        self.sam.set_channels(None if channels is None else ChannelSettings.resolve(channels))
+        self.sam.trim_padding = trim_padding
         self.base_weights = {} if weights is None else self._load(weights)
         self.adapted = apply.adapt(self.sam, _adaptation(adapt))
-        self.cached_encoder = self._cached(cache_embeddings)
+        self.encoder = PiecewiseEncoder(self.sam)
+        self.cached_encoder = self._cached(cache_embeddings, cache_on_error)
         self.zero_shot: dict[str, float] = {}
         self.history: list[dict[str, float]] = []
         self.objective = InteractiveObjective(
@@ -124,27 +145,28 @@ class SamModule(LightningModule):
             prompts=self.prompt_settings,
             loss=self.loss_settings,
             loss_stride=loss_stride,
-            windows=_resolve(WindowSettings, windows),
+            windows=WindowSettings.resolve(windows),
             max_prompts_per_step=max_prompts_per_step,
         )
         self.object_mean = ObjectMean()
         self.validation = Validation(self.validation_prompts, clicks=validation_clicks)
         self._record(
             arch=arch,
-            loss_stride=loss_stride,
-            max_prompts_per_step=max_prompts_per_step,
-            validation_clicks=validation_clicks,
             checkpoint_blocks=checkpoint_blocks,
             cache_embeddings=cache_embeddings,
             compile_encoder=compile_encoder,
             drop_path=drop_path,
-            seed=seed,
         )
 
     @property
     def image_size(self) -> int:
         """S, the side of the square the model sees; datamodules ask for it."""
         return self.sam.image_size
+
+    @property
+    def trim_to(self) -> int | None:
+        """What sides of trimmed batches are multiples of; datamodules ask for it."""
+        return self.sam.config.patch_size if self.sam.trim_padding else None
 
     @property
     def score_names(self) -> list[str]:
@@ -162,9 +184,9 @@ class SamModule(LightningModule):
         """Return the image embeddings (B, D, h, w); without a graph when the encoder is frozen."""
         if self.cached_encoder is not None and isinstance(batch, SamBatch):
             return self.cached_encoder(batch.images, batch.input_sizes)
-        wanted = torch.is_grad_enabled() and "image_encoder" not in self.adapted.frozen
+        wanted = torch.is_grad_enabled() and self.adapted.embeddings_change
         with torch.set_grad_enabled(wanted):
-            return self.sam.encode_image(batch.images, batch.input_sizes)
+            return self.encoder(batch.images, batch.input_sizes)
 
     def training_loss(self, batch: SamBatch, *, step: int, progress: float = 0.0) -> LossTerms:
         """Return the objective of one batch, averaged over prompt rounds.
@@ -176,23 +198,34 @@ class SamModule(LightningModule):
             step: Number of the step; prompts are a pure function of it and the seed.
             progress: Share of the training done, 0 to 1, for terms that fade out.
         """
-        if batch.images.shape[-1] != self.image_size:
+        if max(batch.images.shape[-2:]) != self.image_size:
             raise ConfigError(
                 "images and model differ in size",
                 where="data.image_size",
-                found=batch.images.shape[-1],
+                found=max(batch.images.shape[-2:]),
                 expected=self.image_size,
                 fix="leave data.image_size unset, or set it to the model's",
             )
         generator = generator_for(self.seed, step, self._rank(), device=batch.images.device)
-        return self.objective(batch, encode=self.encode, generator=generator, progress=progress)
+        retry = self.encoder.retrying if self.cached_encoder is None else None
+        with advised(self, batch):
+            return self.objective(
+                batch, encode=self.encode, generator=generator, progress=progress, retry=retry
+            )
+
+    def setup(self, stage: str) -> None:
+        """Choose the size of the batches where that is left open."""
+        if stage == "fit":
+            settle_batch_size(self, getattr(self.trainer, "datamodule", None), self.trainer)
 
     def on_fit_start(self) -> None:
         """Take what the datamodule has of recorded prompts, and compile what is to be compiled."""
         data = getattr(self.trainer, "datamodule", None)  # missing where loaders are handed over
+        check_channels(self.sam, data)
         self.objective.replay(getattr(data, "recorded", None))
         if self.cached_encoder is not None:
             check_variants(data)
+            self.cached_encoder.expect(data)
         if self.hparams["compile_encoder"]:
             self.sam.image_encoder.compile()  # in place: the keys of the weights stay
 
@@ -319,11 +352,12 @@ class SamModule(LightningModule):
         info = load_weights(self.sam, weights)
         return {"source": weights, "sha256": info.sha256}
 
-    def _cached(self, dtype: EmbeddingType) -> CachedEncoder | None:
+    def _cached(self, dtype: EmbeddingType, on_error: OnError) -> CachedEncoder | None:
         if dtype == "off":
             return None
         check_cacheable(self.adapted)
-        return CachedEncoder(self.sam, dtype=dtype)
+        stop = self.adapted.cut.stop
+        return CachedEncoder(self.sam, stop=stop, dtype=dtype, on_error=on_error)
 
     def _record(self, **plain: Any) -> None:  # Any: settings of several plain types
         """Save the hyper-parameters: `plain` and what the constructor made of the others."""
@@ -332,7 +366,13 @@ class SamModule(LightningModule):
         self.save_hyperparameters(
             {
                 **plain,
+                "seed": self.seed,
+                "loss_stride": self.objective.loss_stride,
+                "max_prompts_per_step": self.objective.max_prompts_per_step,
+                "validation_clicks": self.validation.clicks,
                 "image_size": self.sam.image_size,
+                "channels": None if self.sam.channels is None else self.sam.channels.to_dict(),
+                "trim_padding": self.sam.trim_padding,
                 "adapt": self.adapted.settings.to_dict(),
                 "prompts": self.prompt_settings.to_dict(),
                 "loss": self.loss_settings.to_dict(),
@@ -351,21 +391,8 @@ class SamModule(LightningModule):
         return [names[index] for index in batch.object_class.tolist()] if names else None
 
 
-_AnySettings = TypeVar("_AnySettings", bound=Settings)
-
-
-def _resolve(
-    kind: type[_AnySettings], given: _AnySettings | Mapping[str, Any] | None
-) -> _AnySettings:
-    """Accept settings as an object (command line), as plain data (a checkpoint) or left out."""
-    if isinstance(given, kind):
-        given.validate()
-        return given
-    return kind.from_dict(given if isinstance(given, Mapping) else {})
-
-
 def _adaptation(
     given: AdaptationSettings | AdaptationPreset | Mapping[str, Any],
 ) -> AdaptationSettings:
     """Accept a preset's name too."""
-    return preset(given) if isinstance(given, str) else _resolve(AdaptationSettings, given)
+    return preset(given) if isinstance(given, str) else AdaptationSettings.resolve(given)

@@ -3,31 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from samft.errors import ConfigError, did_you_mean
+from samft.models.adaptation.adapters import is_adapter
 from samft.models.adaptation.apply import Adapted
+from samft.models.adaptation.cut import EncoderCut
+from samft.models.adaptation.lora import is_lora
+from samft.models.adaptation.parts import chosen_blocks, encoder_blocks
+from samft.models.sam import Sam
 
 
 def check_cacheable(adapted: Adapted) -> None:
-    """Refuse to cache the embeddings of an encoder that is trained."""
-    if "image_encoder" not in adapted.frozen:
+    """Refuse to cache embeddings that change, or are not an image's own."""
+    channels = adapted.sam.channels
+    if channels is not None and channels.mode == "learned":
         raise ConfigError(
-            "embeddings can only be cached while the image encoder does not change",
+            "embeddings change while the channel adapter in front of the encoder is trained",
             where="model.cache_embeddings",
-            found=f"model.adapt trains {adapted.settings.preset}",
-            fix="set model.adapt to frozen, or leave model.cache_embeddings off",
+            found="model.channels.mode learned",
+            fix="set model.channels.mode to fixed, or leave model.cache_embeddings off",
+        )
+    if adapted.sam.trim_padding:
+        raise ConfigError(
+            "with trimmed padding an image's embedding depends on the other images of its batch",
+            where="model.cache_embeddings",
+            found="model.trim_padding true",
+            fix="leave out one of the two",
+        )
+    if adapted.cut.stop == 0:
+        raise ConfigError(
+            "nothing of the image encoder can be cached: it is trained from its first block on",
+            where="model.cache_embeddings",
+            found=f"model.adapt trains {adapted.settings.preset}, {_lowest(adapted)[0]} for one",
+            fix=f"{_above_the_first_block(adapted)}, or leave model.cache_embeddings off",
         )
 
 
+_LATER: Final = {"full": "late", "lora": "late_lora"}
+_WHOLE: Final = ("image_encoder", "norms", "biases", "positions")
+
+
+def _lowest(adapted: Adapted) -> list[str]:
+    """Return the names of what is trained up to and with the first block."""
+    tensors = EncoderCut(sam=adapted.sam, stop=1).tensors()
+    return [name for name, tensor in tensors.items() if tensor.requires_grad]
+
+
+def _above_the_first_block(adapted: Adapted) -> str:
+    """Return what to change so that the first block is not trained."""
+    settings = adapted.settings
+    if settings.preset in _LATER:
+        return f"set model.adapt to {_LATER[settings.preset]}"
+    names, first = _lowest(adapted), encoder_blocks(adapted.sam)[0]
+    chosen = chosen_blocks(adapted.sam, settings.blocks, where="adapt.blocks")
+    reaches = {
+        "adapt.blocks": first in chosen,
+        "adapt.lora.blocks": any(map(is_lora, names)),
+        "adapt.adapter.blocks": any(map(is_adapter, names)),
+    }
+    changes = [f"set {name} to upper_half" for name, it_does in reaches.items() if it_does]
+    parts = [part for part in settings.train if part in _WHOLE]
+    if parts:
+        changes.append(f"take {', '.join(parts)} out of adapt.train")
+    return " and ".join(changes)
+
+
 def check_variants(data: object) -> None:
-    """Refuse augmentation without end, under which no image comes twice."""
-    transforms = getattr(data, "transforms", None)
-    if transforms not in (None, "none") and getattr(data, "variants", None) is None:
+    """Refuse data whose training images never come again."""
+    if not getattr(data, "repeats", True):  # missing where loaders are handed over
         raise ConfigError(
-            "augmentation makes new images in every epoch, so that no embedding is used twice",
-            where="data.transforms",
-            found=transforms,
-            fix="set data.variants to a few, such as 4, or data.transforms to none",
+            "training images are new in every epoch, so that no embedding is used twice",
+            where="data.variants",
+            found="not set",
+            fix="set data.variants to a few, such as 4",
+        )
+
+
+def check_channels(sam: Sam, data: object) -> None:
+    """Refuse data with more or fewer channels than the model takes."""
+    delivered = getattr(data, "num_channels", None)  # missing where loaders are handed over
+    if delivered not in (None, sam.num_channels):
+        raise ConfigError(
+            "data and model differ in channels",
+            where="data.channels",
+            found=delivered,
+            expected=f"{sam.num_channels}, as the model takes",
+            fix=f"set model.channels.count: {delivered}, or choose other data.channels",
         )
 
 

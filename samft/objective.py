@@ -29,6 +29,9 @@ from samft.window_settings import WindowSettings, check_windows
 
 _log = logging.getLogger(__name__)
 
+Retry = Callable[[Callable[[], LossTerms], Tensor], LossTerms]
+"""Takes what is to be run, and the images it encodes."""
+
 _CPU_CELLS, _CELLS = 2**15, 2**18  # of the embedding, decoded at once
 
 
@@ -96,6 +99,7 @@ class InteractiveObjective:
         encode: Callable[[SamBatch], Tensor],
         generator: torch.Generator,
         progress: float = 0.0,
+        retry: Retry | None = None,
     ) -> LossTerms:
         """Return the objective of one batch, averaged over prompt rounds.
 
@@ -104,23 +108,44 @@ class InteractiveObjective:
             encode: Gives the image embeddings of a batch.
             generator: Source of all randomness, on the batch's device.
             progress: Share of the training done, 0 to 1, for terms that fade out.
+            retry: Runs encoding and decoding, again with less memory where it runs out.
         """
         batch, origin = self._window(batch, generator)
-        rows = select_objects(
-            batch,
-            max_per_image=self.prompts.max_objects_per_image,
-            max_area_fraction=self.prompts.max_area_fraction,
-            min_area=self.prompts.min_area,
-            balance=self.prompts.balance,
-            counts=self.counts,
-            generator=generator,
-        )
-        embeddings = encode(batch)
+        chosen = self._chosen(batch, generator, counts=self.counts)
+        state = generator.get_state()
+
+        def work_out() -> LossTerms:
+            generator.set_state(state)
+            embeddings = encode(batch)
+            return self.of_objects(
+                chosen, embeddings, origin=origin, generator=generator, progress=progress
+            )
+
+        return work_out() if retry is None else retry(work_out, batch.images)
+
+    def of_objects(
+        self,
+        batch: SamBatch,
+        embeddings: Tensor,
+        *,
+        generator: torch.Generator,
+        origin: tuple[int, int] = (0, 0),
+        progress: float = 0.0,
+    ) -> LossTerms:
+        """Return the objective of all objects of a batch whose images are encoded.
+
+        Args:
+            batch: B images with P objects; P may be 0.
+            embeddings: (B, D, h, w).
+            generator: Source of all randomness, on the batch's device.
+            origin: (x, y) of the images in the input frame, pixels, where they are windows of it.
+            progress: Share of the training done, 0 to 1, for terms that fade out.
+        """
         state = generator.get_state()
         while True:
             # The same prompts however often it is tried: memory must not change the result.
             generator.set_state(state)
-            task = self._task(batch.select(rows), origin, generator=generator, progress=progress)
+            task = self._task(batch, origin, generator=generator, progress=progress)
             try:
                 total = piecewise_sum(task.work_out, embeddings, self._trained())
                 return replace(task.terms(), total=total / len(task.pieces))
@@ -129,6 +154,36 @@ class InteractiveObjective:
                     raise
             del task  # with all that it holds, and only now that the exception is gone
             self._halve(embeddings)
+
+    def first_prompts(
+        self, batch: SamBatch, *, generator: torch.Generator
+    ) -> tuple[SamBatch, PromptBatch]:
+        """Return the objects a step would choose of whole images, and their first prompts.
+
+        Args:
+            batch: B images with P objects.
+            generator: Source of all randomness, on the batch's device.
+        """
+        chosen = self._chosen(batch, generator)
+        task = self._task(chosen, (0, 0), generator=generator, progress=0.0)
+        prompts = task.simulator(
+            task.masks, task.image_index, generator=generator, ignored=task.out_of_reach
+        )
+        return chosen, prompts
+
+    def _chosen(
+        self, batch: SamBatch, generator: torch.Generator, *, counts: SelectionCounts | None = None
+    ) -> SamBatch:
+        rows = select_objects(
+            batch,
+            max_per_image=self.prompts.max_objects_per_image,
+            max_area_fraction=self.prompts.max_area_fraction,
+            min_area=self.prompts.min_area,
+            balance=self.prompts.balance,
+            counts=counts,
+            generator=generator,
+        )
+        return batch.select(rows)
 
     def _trained(self) -> list[nn.Parameter]:
         modules = (self.sam.prompt_encoder, self.sam.mask_decoder)
@@ -166,9 +221,9 @@ class InteractiveObjective:
             given.append((rows, clicks))
             image_index = torch.cat([image_index, clicks.image_index])
             masks, ignored = torch.cat([masks, empty]), torch.cat([ignored, empty])
-        side = batch.images.shape[-1] // self.loss_stride
-        targets = targets_at(masks, (side, side))
-        valid = targets_at(ignored, (side, side)) == 0 if bool(ignored.any()) else None
+        height, width = (length // self.loss_stride for length in batch.images.shape[-2:])
+        targets = targets_at(masks, (height, width))
+        valid = targets_at(ignored, (height, width)) == 0 if bool(ignored.any()) else None
         return _Task(
             sam=self.sam,
             loss=self.loss,
@@ -272,7 +327,7 @@ class _Task:
     def _judge(self, output: MaskOutput, rows: Tensor) -> LossTerms:
         targets = self.targets[rows]
         return self.loss(
-            _resized(output, targets.shape[-1]),
+            _resized(output, (targets.shape[-2], targets.shape[-1])),
             targets,
             valid=None if self.valid is None else self.valid[rows],
             progress=self.progress,
@@ -306,11 +361,11 @@ def _draw(generator: torch.Generator) -> Tensor:
     return torch.rand((), generator=generator, device=generator.device)
 
 
-def _resized(output: MaskOutput, side: int) -> MaskOutput:
+def _resized(output: MaskOutput, size: tuple[int, int]) -> MaskOutput:
     """Bring logits to the resolution of the loss."""
-    if output.logits.shape[-1] == side:
+    if output.logits.shape[-2:] == size:
         return output
-    logits = F.interpolate(output.logits, size=(side, side), mode="bilinear", align_corners=False)
+    logits = F.interpolate(output.logits, size=size, mode="bilinear", align_corners=False)
     return replace(output, logits=logits)
 
 
@@ -320,9 +375,17 @@ def _check_stride(stride: int) -> None:
 
 
 def _at_once(embeddings: Tensor) -> int:
-    cells = embeddings.shape[-2] * embeddings.shape[-1]
-    budget = _CPU_CELLS if embeddings.is_cpu else _CELLS
-    return max(1, budget // cells)
+    return objects_at_once(embeddings.shape[-2] * embeddings.shape[-1], on_cpu=embeddings.is_cpu)
+
+
+def objects_at_once(cells: int, *, on_cpu: bool) -> int:
+    """Return how many objects are decoded at once where no number is set.
+
+    Args:
+        cells: Of an image's embedding.
+        on_cpu: Whether the CPU computes.
+    """
+    return max(1, (_CPU_CELLS if on_cpu else _CELLS) // cells)
 
 
 def _check_chunk(size: int | None) -> None:

@@ -43,6 +43,18 @@ class Settings:
         settings.validate()
         return settings
 
+    @classmethod
+    def resolve(cls, given: Self | Mapping[str, Any] | None) -> Self:  # Any: see `from_dict`
+        """Return checked settings, given as such (command line), as plain data or not at all.
+
+        Raises:
+            ConfigError: as `from_dict`.
+        """
+        if isinstance(given, cls):
+            given.validate()
+            return given
+        return cls.from_dict(given if isinstance(given, Mapping) else {})
+
     def to_dict(self) -> dict[str, bool | int | float | str | dict[str, float]]:
         """Return the settings as plain data, such that `from_dict` gives them back."""
         return asdict(self)

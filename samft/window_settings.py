@@ -66,6 +66,13 @@ def check_windows(windows: WindowSettings, sam: Sam) -> None:
             expected="1",
             fix="leave model.windows out, or choose an architecture with a TinyViT",
         )
+    if sam.trim_padding:
+        raise ConfigError(
+            "windows are cut from the whole padded square",
+            where="model.trim_padding",
+            found=f"true, with model.windows.parts {windows.parts}",
+            fix="leave out one of the two",
+        )
     if sam.config.grid_size % windows.finest:
         raise ConfigError(
             "the image embedding cannot be cut into so many windows",

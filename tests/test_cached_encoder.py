@@ -38,9 +38,9 @@ def run(encoder: CachedEncoder, *seeds: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 2**-11)])
 def test_equal_to_computing_whether_read_or_computed(sam, tmp_path, dtype, error) -> None:
-    one = batch(0, 1)
     with torch.no_grad():
-        plain = sam.encode_image(one.images, one.input_sizes)
+        alone = [sam.encode_image(batch(n).images, batch(n).input_sizes) for n in (0, 1)]
+    plain = torch.cat(alone)
     encoder = CachedEncoder(sam, dtype=dtype, root=tmp_path)
     first, second = run(encoder, 0, 1), run(encoder, 1, 0).flip(0)
     assert (encoder.computed, encoder.read) == (2, 2)
@@ -94,7 +94,7 @@ def test_a_disk_slower_than_the_encoder_is_left_alone(sam, tmp_path, caplog) -> 
     encoder = CachedEncoder(sam, root=tmp_path)
     run(encoder, *range(4))
     encoder._timer = lambda: next(times)  # one second between any two looks at the clock
-    encoder._compute_seconds = 0.4
+    encoder._compute_seconds = 0.4  # for four images
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
             run(encoder, *range(4))
@@ -196,4 +196,4 @@ def test_build_leaves_nothing_to_compute(dsb_folder, tmp_path, monkeypatch, caps
     assert info(embeddings_dir())[0].num_entries == row.num_entries
     assert not (tmp_path / "runs").exists()
     assert main(["cache", "build", *options, "--model.adapt", "full"]) == 2
-    assert "embeddings can only be cached" in capsys.readouterr().err
+    assert "nothing of the image encoder can be cached" in capsys.readouterr().err

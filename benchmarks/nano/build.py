@@ -30,7 +30,7 @@ from benchmarks.nano.sets import DATA, SETS
 from benchmarks.nano.zero_shot import NOTE, score_sets, table
 from samft.checkpoints import read_checkpoint
 from samft.errors import OutputError, SamftError
-from samft.inference.writers import write_atomically
+from samft.inference.output_folder import write_atomically
 from samft.models.cache import sha256_of
 from samft.models.checkpoint import read_state_dict, save_state_dict
 from samft.models.strict import load_state_dict

@@ -35,8 +35,8 @@ from samft.data.microscopy import MicroscopyDataModule
 from samft.data.underwater import UnderwaterDataModule
 from samft.errors import ConfigError, SamftError, did_you_mean
 from samft.inference.masks import answer, original_masks
+from samft.inference.output_folder import write_atomically
 from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side_by_side
-from samft.inference.writers import write_atomically
 from samft.metrics.objects import mask_scores
 from samft.models.sam import Sam
 from samft.prompts.sampling import center_points, tight_boxes

@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.nano.sets import EvaluationImage
 from samft.data.collate import collate
 from samft.data.geometry import boxes_to_input, logits_to_original, points_to_input
+from samft.data.trimming import trim_padding
 from samft.inference.masks import answer
 from samft.metrics.baselines import BOX_BASELINES, disc_at_point, median_radius
 from samft.metrics.objects import mask_scores
@@ -117,6 +118,8 @@ def _answers(sam: Sam, image: EvaluationImage, chunk: int) -> Iterator[tuple[str
     """Yield a prompt's name with the IoU and emptiness of the answers to some objects."""
     device = sam.pixel_mean.device
     batch = collate([image.sample], image_size=sam.image_size, keep_samples=True)
+    if sam.trim_padding:
+        batch = trim_padding(batch, sam.config.patch_size)
     frame = batch.frames[0]
     embedding = sam.encode_image(batch.images.to(device), batch.input_sizes.to(device))
     height, width = image.sample.size

@@ -41,7 +41,7 @@ def read_settings(files: Sequence[Path]) -> dict[str, Any]:  # Any: YAML
             raise ConfigError("the config cannot be read", where=path, found=error) from error
         if not isinstance(content, dict):
             raise ConfigError("the config holds no settings", where=path)
-        merged = _on_top(merged, content)
+        merged = on_top(merged, content)
     return merged
 
 
@@ -131,12 +131,13 @@ def _fit(
     return trainer
 
 
-def _on_top(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:  # Any: YAML
+def on_top(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:  # Any: YAML
+    """Return settings with others laid over them, section by section."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = _on_top(old, value)
+            merged[key] = on_top(old, value)
         else:
             merged[key] = value
     return merged

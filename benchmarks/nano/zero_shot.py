@@ -36,7 +36,7 @@ from benchmarks.nano.sets import (
     sets_named,
 )
 from samft.errors import DatasetError, SamftError
-from samft.inference.writers import write_atomically
+from samft.inference.output_folder import write_atomically
 from samft.metrics.baselines import BOX_BASELINES
 from samft.models.registry import build_sam
 from samft.models.sam import Sam

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from samft.inference.writers import write_atomically
+from samft.inference.output_folder import write_atomically
 from samft.module import SamModule
 
 _FILE = "curves.png"

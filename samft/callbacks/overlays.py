@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samft.errors import ConfigError
+from samft.inference.output_folder import write_atomically
 from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side_by_side, stack_rows
 from samft.inference.predictions import ImagePrediction, decode_rle
-from samft.inference.writers import write_atomically
 from samft.module import SamModule
 from samft.prompts.selection import object_areas
 from samft.types import SamBatch

@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from samft.data.split_datamodule import SplitDataModule
 from samft.inference.predictions import ImagePrediction
-from samft.inference.writers import Format, PredictionFiles
+from samft.inference.writers import PredictionFiles
+from samft.result_formats import Format
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -19,7 +20,8 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         out: Folder for the results; must be empty or absent unless `overwrite`.
-        formats: Any of png and tiff (label maps), coco (one JSON with all masks), overlay.
+        formats: Any of those in `samft.inference.formats.registry` that are about images: png and
+            tiff (label maps), masks, coco (one JSON with all masks), sa1b, geojson, overlay, ...
         overwrite: Replace the results of an earlier prediction.
     """
 
@@ -65,7 +67,7 @@ class PredictionWriter(BasePredictionWriter):
         """Join what the processes wrote."""
         trainer.strategy.barrier("predictions written")
         if trainer.is_global_zero and self.files is not None:
-            self.files.close(parts=trainer.world_size)
+            self.files.close()
 
     def _open(self, names: Sequence[str] | None, *, rank: int, overwrite: bool) -> PredictionFiles:
         return PredictionFiles(

@@ -9,8 +9,8 @@ from rich.progress import track
 from samft.cached_encoder import CachedEncoder
 from samft.cli.lightning import SamftCLI, run
 from samft.data.split_datamodule import SplitDataModule
-from samft.embeddings.estimate import check_room, estimate
 from samft.errors import ConfigError
+from samft.module_checks import check_variants
 from samft.types import SamBatch
 
 _OPTION = "--model.cache_embeddings"
@@ -31,22 +31,29 @@ class CacheCLI(SamftCLI):
             )
         if data.image_size is None:
             data.image_size = self.model.image_size
-        self.model.to(self.trainer.strategy.root_device).eval()
-        build(encoder, data)
+        check_variants(data)
+        precision = self.trainer.precision_plugin
+        precision.convert_module(self.model.to(self.trainer.strategy.root_device)).eval()
+        with precision.forward_context():  # what is computed depends on it, so fit looks for it
+            build(encoder, data)
 
 
 def build(encoder: CachedEncoder, data: SplitDataModule) -> None:
     """Encode the training images, each of their variants, and those of validation.
 
+    What is stored already is left as it is.
+
+    Args:
+        encoder: What encodes and stores; nothing is encoded that it cannot store.
+        data: The images.
+
     Raises:
-        MachineError: if there is no room for them.
+        MachineError: if there is no room for them, or the disk cannot be written.
     """
-    config = encoder.sam.config
+    encoder.on_error = "raise"
+    encoder.expect(data)
     train, val = data.train_dataloader(), data.val_dataloader()
     passes = data.variants or 1
-    images = len(train.sampler) * passes + len(data.dataset("val"))  # type: ignore[arg-type]  # ours has a length
-    shape = (config.embed_dim, config.grid_size, config.grid_size)
-    check_room(encoder.root, estimate(images, 1, shape, encoder.dtype))
     device = encoder.sam.pixel_mean.device
 
     def batches() -> Iterator[SamBatch]:
@@ -57,7 +64,7 @@ def build(encoder: CachedEncoder, data: SplitDataModule) -> None:
 
     for batch in track(batches(), "encoding", total=len(train) * passes + len(val)):
         ready = batch.to(device)
-        encoder(ready.images, ready.input_sizes)
+        encoder.fill(ready.images, ready.input_sizes)
     encoder.close()
 
 

@@ -15,12 +15,14 @@ from samft import __version__
 from samft.errors import ConfigError, SamftError, did_you_mean
 
 COMMANDS = {
-    "fit": "train on your images: samft fit --config recipes/medical.yaml --data.root DIR",
+    "fit": "train on your images: samft fit --config recipes/medical.yaml --data.root DIR; "
+    "with --plan, say what that takes",
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
     "predict": "masks for images and prompts: samft predict RUN --source DIR --prompts FILE",
     "cache": "stored embeddings of frozen encoders: samft cache build | info | clear",
     "merge": "a run as a stock SAM file, or as a small adapter: samft merge RUN OUT.pth",
+    "export": "a run for other tools, read back and compared: samft export RUN --to onnx",
     "recipes": "list, show or copy the recipes that come with samft",
     "demo": "the quick start: train on a packaged CT scan, offline, in about two minutes",
 }

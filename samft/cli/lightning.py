@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import CSVLogger
 
 import samft
@@ -29,10 +34,13 @@ from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
 from samft.cli.summary import ShowTrained, print_comparison, print_scores
 from samft.data.base import BaseDataModule
+from samft.data.split_datamodule import SplitDataModule
 from samft.errors import ConfigError, SamftError, did_you_mean
 from samft.losses import SamLossSettings
 from samft.module import SamModule
+from samft.module_checks import check_channels
 from samft.optim import OptimizerSettings
+from samft.planning.batch_size import settle_batch_size
 from samft.prompts.settings import PromptSettings
 from samft.runs import load_run, new_run_folder
 
@@ -51,6 +59,10 @@ _NOISE = (
     "`weights_only` was not set",
     "module(s) in eval mode at the start",  # frozen parts are
 )
+
+
+_PLAN = "--plan"
+_PLAN_HELP = "--plan, with any options: show what would be trained, memory and time; train nothing."
 
 
 class _Refused(SystemExit):
@@ -82,7 +94,9 @@ class SamftCLI(LightningCLI):
             auto_configure_optimizers=False,
             parser_class=SamftParser,
             parser_kwargs={"allow_abbrev": False}
-            | {name: {"allow_abbrev": False} for name in _SUBCOMMANDS},
+            | {name: {"allow_abbrev": False} for name in _SUBCOMMANDS}
+            | {"fit": {"allow_abbrev": False, "epilog": _PLAN_HELP}},
+            save_config_callback=SaveSettledConfig,
             save_config_kwargs={"config_filename": "config.yaml"},
             trainer_defaults={
                 "num_sanity_val_steps": -1,
@@ -182,6 +196,7 @@ class SamftCLI(LightningCLI):
                 check_monitor(getattr(callback, "monitor", None), self.model.score_names)
             check_plateau(self.model, self.trainer)
         if isinstance(self.datamodule, BaseDataModule):
+            check_channels(self.model.sam, self.datamodule)
             self.datamodule.prepare_index()
 
         if isinstance(self.trainer.accelerator, CPUAccelerator):
@@ -222,6 +237,19 @@ class SamftCLI(LightningCLI):
         if path and path not in ("best", "last"):
             stored = read_checkpoint(Path(path))["hyper_parameters"]
             warn_of_differences(stored, config.model.init_args.as_dict())
+
+
+class SaveSettledConfig(SaveConfigCallback):
+    """Saves the configuration with the batch size that `auto` has become."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See the class."""
+        data = getattr(trainer, "datamodule", None)
+        if stage == "fit" and isinstance(data, SplitDataModule) and data.batch_size == "auto":
+            if isinstance(pl_module, SamModule):
+                settle_batch_size(pl_module, data, trainer)
+            self.config.data.init_args.batch_size = data.batch_size
+        super().setup(trainer, pl_module, stage)
 
 
 def check_monitor(monitor: str | None, scores: list[str]) -> None:
@@ -272,7 +300,7 @@ def warn_of_differences(stored: dict[str, Any], given: dict[str, Any]) -> None:
     """Warn when the model is built differently from how the checkpoint was trained."""
     different = [
         f"{name}: {stored[name]!r} in the checkpoint, {given[name]!r} now"
-        for name in ("arch", "image_size", "adapt", "prompts", "loss", "optimizer")
+        for name in ("arch", "image_size", "channels", "adapt", "prompts", "loss", "optimizer")
         if name in stored and given.get(name) is not None and given[name] != stored[name]
     ]
     if different:
@@ -298,6 +326,7 @@ def setting_names() -> set[str]:
         samft.AdaptationSettings,
         samft.LoraSettings,
         samft.AdapterSettings,
+        samft.ChannelSettings,
         ModelCheckpoint,
         Overlays,
         StopEmptyMasks,
@@ -340,5 +369,10 @@ def run(arguments: list[str], kind: type[SamftCLI] = SamftCLI) -> SamftCLI:
 
 def main(arguments: list[str]) -> int:
     """Run `fit`, `validate` or `test` and return the exit code; problems are raised."""
+    if arguments[0] == "fit" and _PLAN in arguments:
+        from samft.cli.plan import PlanCLI
+
+        run([word for word in arguments if word != _PLAN], PlanCLI)
+        return 0
     run(arguments)
     return 0

@@ -53,7 +53,9 @@ def _wrong_value(message: str, where: str | None) -> ConfigError:
     given = re.search(r"Given value: (.*)", message)
     kinds = re.findall(r"Expected a <class '(?:builtins\.)?(\w+)'>", message)
     if given and kinds:
-        names = " or ".join("nothing" if kind == "NoneType" else kind for kind in kinds)
+        words = re.findall(r"Expected a typing\.Literal\[(.*?)\]\s*$", message, re.MULTILINE)
+        kinds = ["nothing" if kind == "NoneType" else kind for kind in kinds]
+        names = " or ".join([*kinds, *words])
         return ConfigError("wrong kind of value", where=where, found=given[1], expected=names)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return ConfigError(" ".join(lines[:2])[:300], fix="samft COMMAND --help lists the settings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -107,8 +108,21 @@ class ShowTrained(Callback):
             print_trained(pl_module, trainer.optimizers[0])
 
 
-def print_trained(module: SamModule, optimizer: Optimizer, console: Console | None = None) -> None:
-    """Print which parts of the model are trained, at which peak learning rate and decay."""
+def print_trained(
+    module: SamModule,
+    optimizer: Optimizer,
+    console: Console | None = None,
+    *,
+    memory: Mapping[str, str] | None = None,
+) -> None:
+    """Print which parts of the model are trained, at which peak learning rate and decay.
+
+    Args:
+        module: The model.
+        optimizer: Of its trained parameters.
+        console: Where to print.
+        memory: For each part, what it takes of the memory of a step; a column more.
+    """
     settings = module.optimizer_settings
     table = Table(
         title="What is trained",
@@ -117,7 +131,7 @@ def print_trained(module: SamModule, optimizer: Optimizer, console: Console | No
         caption_justify="left",
     )
     table.add_column("part")
-    for column in ("trained", "of", "peak LR", "decay"):
+    for column in ("trained", "of", "peak LR", "decay", *(["memory"] if memory else [])):
         table.add_column(column, justify="right")
     rows = describe(optimizer)
     for part, child in module.sam.named_children():
@@ -128,10 +142,11 @@ def print_trained(module: SamModule, optimizer: Optimizer, console: Console | No
             f"{sum(parameter.numel() for parameter in child.parameters()):,}",
             _span([row.lr for row in own], ".1e"),
             _span([row.weight_decay for row in own], "g"),
+            *([memory.get(part, "")] if memory else []),
         )
     console = console or Console()
     console.print(table)
-    if module.base_weights and settings.method == "adamw" and module.hparams["arch"] in _PUBLISHED:
+    if module.base_weights and settings.method != "muon" and module.hparams["arch"] in _PUBLISHED:
         for sentence in unusual_rates(rows):
             console.print(sentence, style="yellow", highlight=False)
 

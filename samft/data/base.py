@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
 
+from samft.data.prompted import PromptedBatch
+from samft.data.trimming import trim_padding
 from samft.errors import ConfigError
+from samft.types import SamBatch
 
 
 class MovableBatch(Protocol):
@@ -49,6 +52,11 @@ class BaseDataModule(LightningDataModule, ABC):
         """Do what `prepare_index` does; Lightning calls it on every process."""
         self.prepare_index()
 
+    @property
+    def num_channels(self) -> int:
+        """C, channels of the images."""
+        return 3
+
     def resolved_image_size(self) -> int:
         """Return `image_size`, or else that of the model the trainer runs.
 
@@ -74,7 +82,14 @@ class BaseDataModule(LightningDataModule, ABC):
         device: torch.device,
         dataloader_idx: int,  # noqa: ARG002  # Lightning names it
     ) -> Batch:
-        """Move a batch; what it keeps for evaluation and pictures stays on the CPU."""
+        """Move a batch, trimmed if the model wants that.
+
+        What it keeps for evaluation and pictures stays on the CPU.
+        """
+        module = None if self.trainer is None else self.trainer.lightning_module
+        cell = getattr(module, "trim_to", None)
+        if cell is not None and isinstance(batch, SamBatch | PromptedBatch):
+            batch = cast(Batch, trim_padding(batch, cell))
         return batch.to(device, non_blocking=True)
 
     def _share(self) -> tuple[int, int]:

@@ -14,12 +14,15 @@ from samft.errors import DatasetError
 _MAX_SHIFT = 0.5  # of the smallest voxel side; rounding in headers stays far below
 
 
-def check_files(records: Iterable[Record], *, check_affine: bool = True) -> None:
+def check_files(
+    records: Iterable[Record], *, check_affine: bool = True, every_channel: bool = False
+) -> None:
     """Open every file once, without decoding its pixels, and compare sizes.
 
     Args:
         records: Records of flat images or slices of volumes.
         check_affine: Whether a mask volume must also lie where its image volume lies.
+        every_channel: Whether images may have any number of channels; see `read_image`.
 
     Raises:
         DatasetError: naming the first file that is unreadable or does not fit its image.
@@ -34,9 +37,10 @@ def check_files(records: Iterable[Record], *, check_affine: bool = True) -> None
             _check_volumes(record, check_affine=check_affine)
         else:
             first = record.images[0]
-            size = probe_image(first)
+            size = probe_image(first, every_channel=every_channel)
             for path in files[1:]:
-                check_same_size(path, probe_image(path), first, size)
+                every = every_channel and path in record.images
+                check_same_size(path, probe_image(path, every_channel=every), first, size)
 
 
 def check_same_size(

@@ -35,7 +35,9 @@ def collate(
     depth = max(sample.layers.shape[0] for sample in samples)
     whole = all(sample.image.dtype == torch.uint8 for sample in samples)
     side = (image_size, image_size)
-    images = torch.zeros((len(samples), 3, *side), dtype=torch.uint8 if whole else torch.float32)
+    channels = samples[0].image.shape[0]  # a datamodule gives all its images as many
+    dtype = torch.uint8 if whole else torch.float32
+    images = torch.zeros((len(samples), channels, *side), dtype=dtype)
     layers = torch.zeros((len(samples), depth, *side), dtype=torch.int32)
     values: list[Tensor] = []
     for index, (sample, frame) in enumerate(zip(samples, frames, strict=True)):

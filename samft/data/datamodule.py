@@ -17,6 +17,7 @@ from samft.data.examples import use_example
 from samft.data.files import relative_name
 from samft.data.mixing import MixedSamples
 from samft.data.pairing import OnMissing
+from samft.data.pictures import num_delivered
 from samft.data.records import SPLITS, Record, Split
 from samft.data.replay import RecordedPrompts
 from samft.data.roots import resolve_root
@@ -52,6 +53,11 @@ class SamDataModule(SplitDataModule):
         min_area: Objects of fewer pixels in the file become background; how many is logged.
         on_missing: What to do with an image without mask or a mask without image: error or skip.
         check_files: Open every file before training starts, to report damaged ones then.
+        channels: Channels of the files to use, by number from 0 and in this order, each scaled by
+            itself. One to three become RGB (one is repeated, the third of two is their mean); more
+            stay as they are, for a model with `model.channels.count`. Default: all, at most three.
+        keep_depth: Keep the grey levels of images of more than 8 bits, scaled to 0..255, instead of
+            rounding them to 256. Takes four times the memory.
         recorded_prompts: JSON or CSV file with prompts that people gave, in pixels of the files.
             Training images must stay as they are, without `transforms`. See `RecordedPrompts`.
         generic: Another datamodule whose training images are mixed in, so that tuning on one kind
@@ -69,6 +75,8 @@ class SamDataModule(SplitDataModule):
     min_area: int = 1
     on_missing: OnMissing = "error"
     check_files: bool = True
+    channels: list[int] | None = None
+    keep_depth: bool = False
     recorded_prompts: str | None = None
     generic: SplitDataModule | None = None
     generic_share: float = 0.25
@@ -86,6 +94,16 @@ class SamDataModule(SplitDataModule):
     @abstractmethod
     def read(self, record: Record) -> Sample:
         """Read one sample; runs in the loaders' workers, must not depend on earlier calls."""
+
+    @property
+    def num_channels(self) -> int:
+        """C, channels of the images: 3, or as many as are chosen beyond that."""
+        return num_delivered(self.channels)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a training image comes again in later epochs, those of `generic` included."""
+        return self.variants is not None or (self.generic is None and super().repeats)
 
     @property
     def folder(self) -> Path:
@@ -187,7 +205,7 @@ class SamDataModule(SplitDataModule):
         Raises:
             DatasetError: naming the first file that is wrong.
         """
-        check_files(records)
+        check_files(records, every_channel=self.channels is not None)
 
     def _read_recorded(self, file: str, records: Sequence[Record]) -> RecordedPrompts:
         """Read the prompts of `records`, which the file names by sample or by file name."""
@@ -249,6 +267,13 @@ class SamDataModule(SplitDataModule):
         for name in ("max_samples_per_split", "min_area"):
             self._check_at_least(name, 1)
         check_fractions(self.val_fraction, self.test_fraction)
+        if self.generic is not None and self.generic.num_channels != self.num_channels:
+            raise ConfigError(
+                "images that are mixed must have as many channels",
+                where="data.generic",
+                found=self.generic.num_channels,
+                expected=f"{self.num_channels}, as by data.channels",
+            )
         if not 0 <= self.generic_share < 1:
             raise ConfigError(
                 "the setting is out of range",

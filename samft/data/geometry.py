@@ -96,12 +96,13 @@ def logits_to_original(logits: Tensor, frame: Frame) -> Tensor:
     """Bring mask logits (P, M, S / 4, S / 4) of one image to (P, M, *frame.original_size), float32.
 
     Upsample to S x S, cut the padding off, resize to the original. Threshold at 0 afterwards, never
-    before.
+    before. Logits of a trimmed batch are less high or wide; their longer side always spans S.
 
     Source: official `Sam.postprocess_masks`.
     """
-    side = frame.image_size
+    longer = max(logits.shape[-2:])
+    covered = [length * frame.image_size // longer for length in logits.shape[-2:]]
     height, width = frame.input_size
-    full = F.interpolate(logits.float(), size=(side, side), mode="bilinear", align_corners=False)
+    full = F.interpolate(logits.float(), size=covered, mode="bilinear", align_corners=False)
     full = full[..., :height, :width]
     return F.interpolate(full, size=frame.original_size, mode="bilinear", align_corners=False)

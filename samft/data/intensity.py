@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samft.errors import DatasetError
+from samft.errors import ConfigError, DatasetError
 
+Window = Literal["auto", "ct_soft", "ct_lung", "ct_bone"] | list[float]
+"""A preset, [level, width], or auto: percentiles of the values."""
 CT_WINDOWS: Final = {
     "ct_soft": (40.0, 400.0),
     "ct_lung": (-600.0, 1500.0),
     "ct_bone": (300.0, 1500.0),
 }
 """Level and width in Hounsfield units, the usual radiological presets."""
+VOLUME_PERCENTILES = (0.5, 99.5)
+"""Black and white of volumes without a window."""
 _MAX_SAMPLED = 1_000_000
+
+
+def window_limits(window: Window, *, where: str = "data.window") -> tuple[float, float] | None:
+    """Return the lowest and highest value shown, `None` for percentiles.
+
+    Args:
+        window: The window.
+        where: The setting, for the message.
+
+    Raises:
+        ConfigError: if it is neither a preset nor a level and a positive width.
+    """
+    if window == "auto":
+        return None
+    if isinstance(window, str) and window in CT_WINDOWS:
+        return window_range(*CT_WINDOWS[window])
+    if isinstance(window, str) or len(window) != 2 or not window[1] > 0:
+        raise ConfigError(
+            "the window does not make sense",
+            where=where,
+            found=window,
+            expected=f"auto, {', '.join(CT_WINDOWS)}, or [level, width] with a positive width, "
+            "such as [40, 400]",
+        )
+    return window_range(*window)
 
 
 def window_range(level: float, width: float) -> tuple[float, float]:
@@ -47,35 +76,44 @@ def percentile_range(values: NDArray[Any], low: float, high: float) -> tuple[flo
 
 
 def to_uint8(values: NDArray[Any], lowest: float, highest: float) -> NDArray[np.uint8]:
+    """Map [lowest, highest] to 0..255 like `to_float`, rounded to whole numbers."""
+    scaled = to_float(values, lowest, highest)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def to_float(values: NDArray[Any], lowest: float, highest: float) -> NDArray[np.float32]:
     """Map [lowest, highest] to 0..255, clipping outside; not-a-number becomes 0.
 
     An empty range, from a constant image, gives all zeros.
     """
     if highest <= lowest:
-        return np.zeros(values.shape, np.uint8)
+        return np.zeros(values.shape, np.float32)
     scaled = values.astype(np.float32)
     scaled -= np.float32(lowest)
     scaled *= np.float32(255 / (highest - lowest))
     np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+    return np.clip(scaled, 0, 255, out=scaled)
 
 
-def to_rgb(channels: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+def to_rgb(channels: NDArray[Any], path: Path, *, more: bool = False) -> NDArray[Any]:
     """Make (3, H, W) from one, two or three channels.
 
     One is repeated; of two, the third becomes their mean.
 
     Args:
-        channels: (C, H, W) uint8.
+        channels: (C, H, W) uint8 or float32, 0 to 255.
         path: The file, for the message.
+        more: Whether more than three are wanted, and stay as they are.
 
     Raises:
-        DatasetError: if there are more than three channels.
+        DatasetError: if there are more than three channels that nobody asked for.
     """
+    if more and channels.shape[0] > 3:
+        return channels
     if channels.shape[0] == 1:
         return np.repeat(channels, 3, axis=0)
     if channels.shape[0] == 2:
-        mean = channels.mean(axis=0, keepdims=True).astype(np.uint8)
+        mean = channels.mean(axis=0, keepdims=True).astype(channels.dtype)
         return np.concatenate([channels, mean])
     if channels.shape[0] == 3:
         return channels
@@ -84,5 +122,6 @@ def to_rgb(channels: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
         where=path,
         found=f"{channels.shape[0]} channels",
         expected="1, 2 or 3",
-        fix="save the channels to be used as files of their own",
+        fix="choose some with data.channels, such as [0, 1, 2]; with four or more also set "
+        "model.channels.count",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +16,25 @@ from samft.data.checks import check_files, check_same_size
 from samft.data.classes import ClassTable, class_table
 from samft.data.datamodule import SamDataModule
 from samft.data.files import relative_name, stem_of
-from samft.data.intensity import CT_WINDOWS, percentile_range, to_rgb, to_uint8, window_range
+from samft.data.intensity import (
+    VOLUME_PERCENTILES,
+    Window,
+    percentile_range,
+    to_float,
+    to_rgb,
+    to_uint8,
+    window_limits,
+)
 from samft.data.labels import ClassMask, read_class_mask
 from samft.data.objects import ObjectMode, make_sample
 from samft.data.pairing import find_channels
-from samft.data.pictures import read_picture
-from samft.data.readers.volume import Axis
+from samft.data.pictures import choose, read_picture
+from samft.data.readers.volume import AXIS_LETTERS, Axis
 from samft.data.readers.volumes import is_volume, probe_segments, probe_volume, read_volume
 from samft.data.records import Record, Split
 from samft.data.splits import SplitBy, block_splits, group_by_split
 from samft.errors import ConfigError, did_you_mean
 from samft.types import Sample
-
-Window = Literal["auto", "ct_soft", "ct_lung", "ct_bone"] | list[float]
-_AUTO_PERCENTILES = (0.5, 99.5)
-_LETTERS = "zyx"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -76,7 +80,7 @@ class MedicalDataModule(SamDataModule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._window = _window_range(self.window)
+        self._window = window_limits(self.window)
         self._table: ClassTable | None = None
         self._volumes: ByteLimitedCache[_Case] = ByteLimitedCache(int(self.cache_gb * 1024**3))
 
@@ -112,21 +116,27 @@ class MedicalDataModule(SamDataModule):
         assert self._table is not None  # made by `index`
         if record.slice_index is None:
             mask = read_class_mask(record.labels[0], self._table, threshold=self.threshold)
-            image = read_picture(record.images, self._scale)
+            image = read_picture(record.images, self._scale, channels=self.channels)
             return make_sample(record, image, mask.objects(self.objects))
         case = self._volumes.get((record.images, record.labels), partial(self._read_case, record))
         at = record.axis, record.slice_index
         spacing = [mm for axis, mm in enumerate(case.spacing_mm) if axis != record.axis]
         return make_sample(
             record,
-            to_rgb(np.take(case.image, at[1], axis=at[0] + 1), record.images[0]),
+            to_rgb(
+                np.take(case.image, at[1], axis=at[0] + 1),
+                record.images[0],
+                more=self.channels is not None,
+            ),
             case.mask.objects(self.objects, at=at),
             spacing_mm=(spacing[0], spacing[1]),
         )
 
     def check(self, records: Sequence[Record]) -> None:
         """Look at every file from outside, and compare where volumes and their masks lie."""
-        check_files(records, check_affine=self.check_affine)
+        check_files(
+            records, check_affine=self.check_affine, every_channel=self.channels is not None
+        )
 
     def _split(self, records: list[Record]) -> dict[Split, list[Record]]:
         return group_by_split(records) if self.split_by == "block" else super()._split(records)
@@ -157,7 +167,7 @@ class MedicalDataModule(SamDataModule):
         case = self.case_of(images[0], _subject(name) or name)
         return [
             Record(
-                sample_id=f"{name}/{_LETTERS[axis]}{index:03d}",
+                sample_id=f"{name}/{AXIS_LETTERS[axis]}{index:03d}",
                 case_id=case,
                 images=images,
                 labels=(label,),
@@ -191,49 +201,38 @@ class MedicalDataModule(SamDataModule):
     def _read_case(self, record: Record) -> _Case:
         assert self._table is not None  # made by `index`
         first = read_volume(record.images[0])
-        channels = []
+        planes: list[NDArray[Any]] = []
         for path in record.images:
             volume = first if path == record.images[0] else read_volume(path)
             check_same_size(path, volume.geometry.shape, record.images[0], first.geometry.shape)
-            channels += [self._scale(channel) for channel in volume.array]
+            planes += list(volume.array)
+        if self.channels is not None:
+            planes = choose(planes, self.channels, record.images[0])
         mask = read_class_mask(record.labels[0], self._table, threshold=self.threshold)
         check_same_size(
             record.labels[0], mask.layers.shape[1:], record.images[0], first.geometry.shape
         )
-        return _Case(image=np.stack(channels), mask=mask, spacing_mm=first.spacing_mm)
+        image = np.stack([self._scale(plane) for plane in planes])
+        return _Case(image=image, mask=mask, spacing_mm=first.spacing_mm)
 
-    def _scale(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+    def _scale(self, values: NDArray[Any]) -> NDArray[Any]:
         if values.dtype == np.uint8:
             return values
-        limits = self._window or percentile_range(values, *_AUTO_PERCENTILES)
-        return to_uint8(values, *limits)
+        limits = self._window or percentile_range(values, *VOLUME_PERCENTILES)
+        return to_float(values, *limits) if self.keep_depth else to_uint8(values, *limits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Case:
-    """A decoded volume, ready to be sliced: 8-bit image, small-integer mask."""
+    """A decoded volume, ready to be sliced: scaled image, small-integer mask."""
 
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     mask: ClassMask
     spacing_mm: tuple[float, float, float]
 
     @property
     def nbytes(self) -> int:
         return self.image.nbytes + self.mask.nbytes
-
-
-def _window_range(window: Window) -> tuple[float, float] | None:
-    """Return the lowest and highest value shown, `None` for percentiles."""
-    if isinstance(window, str):
-        return None if window == "auto" else window_range(*CT_WINDOWS[window])
-    if len(window) != 2 or window[1] <= 0:
-        raise ConfigError(
-            "the window does not make sense",
-            where="data.window",
-            found=window,
-            expected="[level, width] with a positive width, such as [40, 400]",
-        )
-    return window_range(*window)
 
 
 def _subject(name: str) -> str | None:

@@ -63,7 +63,7 @@ class MicroscopyDataModule(SamDataModule):
                 found=list(self.percentiles),
                 expected="two rising numbers from 0 to 100",
             )
-        self._scale = PercentileScale(low, high)
+        self._scale = PercentileScale(low, high, self.keep_depth)
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -82,7 +82,7 @@ class MicroscopyDataModule(SamDataModule):
 
     def read(self, record: Record) -> Sample:
         """Read one image with its objects."""
-        image = read_picture(record.images, self._scale)
+        image = read_picture(record.images, self._scale, channels=self.channels)
         if len(record.labels) == 1:
             return make_sample(record, image, self._label_objects(record.labels[0]))
         size = image.shape[1], image.shape[2]

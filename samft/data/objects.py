@@ -131,7 +131,7 @@ def stack_objects(parts: Sequence[Objects]) -> Objects:
 
 def make_sample(
     record: Record,
-    image: NDArray[np.uint8],
+    image: NDArray[Any],
     objects: Objects,
     *,
     spacing_mm: tuple[float, float] | None = None,
@@ -140,7 +140,7 @@ def make_sample(
 
     Args:
         record: Where they come from.
-        image: (3, H, W) uint8 RGB.
+        image: (C, H, W) uint8 or float32, 0 to 255; RGB where C is 3.
         objects: The objects in the same frame.
         spacing_mm: Pixel size (y, x).
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from samft.data.recorded_prompt import RecordedPrompt, Size, checked_prompt
 from samft.errors import PromptError, did_you_mean
 from samft.types import POSITIVE
 
-SizeOf = Callable[[Path], Size]
-"""Returns (height, width) of an image file."""
+Key = TypeVar("Key")
+"""What stands for an image: its path, or the name of a slice."""
+SizeOf = Callable[[Key], Size | None]
+"""Returns (height, width) of an image, or `None` if it cannot be read."""
 
 _KEYS = ("box", "points", "labels", "id", "class")
 _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
@@ -23,8 +25,8 @@ _COLUMNS = ("image", *_BOX_COLUMNS, "x", "y", "label", "object", "class")
 
 
 def read_prompts(
-    path: Path, images: Mapping[str, Path], size_of: SizeOf
-) -> dict[Path, list[RecordedPrompt]]:
+    path: Path, images: Mapping[str, Key], size_of: SizeOf[Key]
+) -> dict[Key, list[RecordedPrompt]]:
     """Read a prompt file.
 
     JSON maps image names to lists of `{"box": [x1, y1, x2, y2], "points": [[x, y], ...],
@@ -36,7 +38,8 @@ def read_prompts(
         path: The file, `.json` or `.csv`.
         images: The images that may be named, by relative path or file name. Names in the file are
             only looked up here, never opened, so they cannot lead anywhere else.
-        size_of: Returns (height, width) of an image, to check coordinates.
+        size_of: Returns (height, width) of an image, to check coordinates; those of an image that
+            cannot be read are not checked.
 
     Returns:
         The prompts of every image that has any.
@@ -71,8 +74,8 @@ def read_prompts(
 
 
 def _read_json(
-    path: Path, text: str, images: Mapping[str, Path], size_of: SizeOf
-) -> dict[Path, list[RecordedPrompt]]:
+    path: Path, text: str, images: Mapping[str, Key], size_of: SizeOf[Key]
+) -> dict[Key, list[RecordedPrompt]]:
     content = json.loads(text)
     if not isinstance(content, dict):
         raise PromptError(
@@ -81,7 +84,7 @@ def _read_json(
             found=_kind(content),
             expected='{"a.jpg": [{"box": [x1, y1, x2, y2]}]}',
         )
-    found: dict[Path, list[RecordedPrompt]] = {}
+    found: dict[Key, list[RecordedPrompt]] = {}
     for name, entries in content.items():
         image = _image(images, name, f"{path}: {name!r}")
         if not isinstance(entries, list):
@@ -100,7 +103,7 @@ def _read_json(
     return found
 
 
-def _json_prompt(entry: Any, where: str, size: Size, *, number: int) -> RecordedPrompt:
+def _json_prompt(entry: Any, where: str, size: Size | None, *, number: int) -> RecordedPrompt:
     if not isinstance(entry, dict):
         raise PromptError(
             "a prompt is no object",
@@ -135,41 +138,42 @@ def _json_prompt(entry: Any, where: str, size: Size, *, number: int) -> Recorded
         labels=labels,
         prompt_id=entry.get("id", number),
         class_name=entry.get("class"),
+        object_id=entry.get("id"),
     )
 
 
 @dataclass(slots=True)
-class _Rows:
+class _Rows(Generic[Key]):
     """The rows of a CSV file that belong to one prompt."""
 
-    image: Path
+    image: Key
     where: str
     box: list[str] | None
     points: list[list[str]]
     labels: list[str]
     prompt_id: str | int
     class_name: str | None
+    object_id: str | None
 
 
 def _read_csv(
-    path: Path, text: str, images: Mapping[str, Path], size_of: SizeOf
-) -> dict[Path, list[RecordedPrompt]]:
+    path: Path, text: str, images: Mapping[str, Key], size_of: SizeOf[Key]
+) -> dict[Key, list[RecordedPrompt]]:
     reader = csv.DictReader(text.splitlines(), strict=True)
     columns = [name.strip() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
     _check_columns(path, columns)
-    grouped: dict[tuple[Path, str], _Rows] = {}
+    grouped: dict[tuple[Key, str], _Rows[Key]] = {}
     for row in reader:
         where = f"{path}: line {reader.line_num}"
         values = {key: (row.get(key) or "").strip() for key in columns}
         image = _image(images, values["image"], where)
         key = image, values.get("object") or f"line {reader.line_num}"
         number = 1 + sum(1 for other, _ in grouped if other == image)
-        fresh = _Rows(
-            image, where, None, [], [], values.get("object") or number, values.get("class") or None
-        )
+        named, kind = values.get("object") or None, values.get("class") or None
+        fresh = _Rows(image, where, None, [], [], named or number, kind, named)
         _add_row(grouped.setdefault(key, fresh), values, where)
-    found: dict[Path, list[RecordedPrompt]] = {}
+    found: dict[Key, list[RecordedPrompt]] = {}
     for rows in grouped.values():
         prompt = checked_prompt(
             rows.where,
@@ -179,6 +183,7 @@ def _read_csv(
             labels=rows.labels,
             prompt_id=rows.prompt_id,
             class_name=rows.class_name,
+            object_id=rows.object_id,
         )
         found.setdefault(rows.image, []).append(prompt)
     return found
@@ -202,7 +207,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _add_row(rows: _Rows, values: Mapping[str, str], where: str) -> None:
+def _add_row(rows: _Rows[Key], values: Mapping[str, str], where: str) -> None:
     box = [values.get(name, "") for name in _BOX_COLUMNS]
     point = [values.get("x", ""), values.get("y", "")]
     if any(box):
@@ -223,7 +228,7 @@ def _add_row(rows: _Rows, values: Mapping[str, str], where: str) -> None:
         )
 
 
-def _image(images: Mapping[str, Path], name: str, where: str) -> Path:
+def _image(images: Mapping[str, Key], name: str, where: str) -> Key:
     path = images.get(name.replace("\\", "/"))
     if path is None:
         # Not all names: there may be thousands.

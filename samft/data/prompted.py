@@ -6,7 +6,7 @@ import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,21 +23,19 @@ from samft.data.roots import resolve_root
 from samft.errors import DatasetError
 from samft.types import ABSENT, Frame, PromptBatch
 
-_scale = PercentileScale(*DEFAULT_PERCENTILES)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptedImage:
     """One image with the prompts about it.
 
     Args:
-        image: (3, H, W) uint8 RGB, original frame.
+        image: (C, H, W) uint8 or float32, 0 to 255, original frame; RGB where C is 3.
         prompts: Prompts in pixels of the original frame.
         sample_id: The image's path below the source, with forward slashes.
         path: The image file.
     """
 
-    image: NDArray[np.uint8]
+    image: NDArray[Any]
     prompts: tuple[RecordedPrompt, ...]
     sample_id: str
     path: Path
@@ -48,14 +46,15 @@ class PromptedBatch:
     """B images in the input frame with P prompts.
 
     Args:
-        images: (B, 3, S, S) uint8, RGB, padded with zeros right and bottom.
+        images: (B, C, S, S) uint8 or float32, 0 to 255, padded with zeros right and bottom.
         frames: One `Frame` per image.
         prompts: The prompts in the input frame, by image; P may be 0.
         sample_ids: One identifier per image.
         prompt_ids: One identifier per prompt.
         prompt_classes: One class name per prompt, `None` where the file gives none.
         paths: The image files.
-        originals: (H, W, 3) uint8 RGB of each image, for pictures; always on the CPU.
+        originals: (H, W, 3) uint8 of each image, its first three channels, for pictures; always on
+            the CPU.
     """
 
     images: torch.Tensor
@@ -89,6 +88,8 @@ class PromptedImages(Dataset[PromptedImage]):
         root: Folder the sample identifiers are relative to.
         paths: The image files.
         prompts: The prompts of each image; images that are not in it have none.
+        channels: Channels to use; see `read_picture`.
+        keep_depth: Keep the grey levels of images of more than 8 bits.
     """
 
     def __init__(
@@ -96,10 +97,15 @@ class PromptedImages(Dataset[PromptedImage]):
         root: Path,
         paths: Sequence[Path],
         prompts: Mapping[Path, Sequence[RecordedPrompt]],
+        *,
+        channels: Sequence[int] | None = None,
+        keep_depth: bool = False,
     ) -> None:
         self.root = root
         self.paths = list(paths)
         self.prompts = prompts
+        self.channels = channels
+        self._scale = PercentileScale(*DEFAULT_PERCENTILES, keep_depth)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,7 +113,7 @@ class PromptedImages(Dataset[PromptedImage]):
     def __getitem__(self, key: SampleKey) -> PromptedImage:
         path = self.paths[key.index]
         return PromptedImage(
-            image=read_picture([path], _scale),
+            image=read_picture([path], self._scale, channels=self.channels),
             prompts=tuple(self.prompts.get(path, ())),
             sample_id=relative_name(self.root, path),
             path=path,
@@ -164,18 +170,29 @@ def collate_prompted(items: Sequence[PromptedImage], *, image_size: int) -> Prom
     return PromptedBatch(
         images=torch.stack(images),
         frames=frames,
-        prompts=_prompt_batch([item.prompts for item in items], frames),
+        prompts=recorded_batch([item.prompts for item in items], frames),
         sample_ids=tuple(item.sample_id for item in items),
         prompt_ids=tuple(prompt.prompt_id for prompt in prompts),
         prompt_classes=tuple(prompt.class_name for prompt in prompts),
         paths=tuple(item.path for item in items),
-        originals=tuple(np.ascontiguousarray(item.image.transpose(1, 2, 0)) for item in items),
+        originals=tuple(_shown(item.image) for item in items),
     )
 
 
-def _prompt_batch(
+def _shown(image: NDArray[Any]) -> NDArray[np.uint8]:
+    rgb = np.ascontiguousarray(image[:3].transpose(1, 2, 0))
+    return rgb if rgb.dtype == np.uint8 else np.rint(rgb).astype(np.uint8)
+
+
+def recorded_batch(
     by_image: Sequence[Sequence[RecordedPrompt]], frames: Sequence[Frame]
 ) -> PromptBatch:
+    """Bring the prompts of several images into their input frames, on one axis.
+
+    Args:
+        by_image: The prompts of each image, in pixels of the original.
+        frames: The frame of each image.
+    """
     rows = [(i, prompt) for i, prompts in enumerate(by_image) for prompt in prompts]
     slots = max((len(prompt.points) for _, prompt in rows), default=0)
     points = torch.zeros(len(rows), slots, 2)

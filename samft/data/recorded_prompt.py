@@ -24,6 +24,8 @@ class RecordedPrompt:
         points: `(x, y)` each.
         labels: One per point: `POSITIVE` or `NEGATIVE`.
         class_name: What the file says the object is, or `None`.
+        object_id: The name of the object if the file gives one: prompts of one name in several
+            slices of a volume mean one object.
     """
 
     prompt_id: str | int
@@ -31,28 +33,31 @@ class RecordedPrompt:
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     class_name: str | None = None
+    object_id: str | int | None = None
 
 
 def checked_prompt(
     where: str,
-    size: Size,
+    size: Size | None,
     *,
     box: Any,
     points: Sequence[Any],
     labels: Sequence[Any],
     prompt_id: Any,
     class_name: Any,
+    object_id: str | int | None = None,
 ) -> RecordedPrompt:
     """Build a prompt from what a file holds.
 
     Args:
         where: File and line or key, for messages.
-        size: (height, width) of the image the prompt is about.
+        size: (height, width) of the image the prompt is about; `None` if it is not known.
         box: Four numbers, as such or as text, or `None`.
         points: Two numbers each.
         labels: One per point.
         prompt_id: Identifier.
         class_name: Name of the class, or `None`.
+        object_id: Name of the object, or `None`.
 
     Raises:
         PromptError: if anything is of the wrong kind, or lies outside the image.
@@ -73,10 +78,11 @@ def checked_prompt(
         points=tuple(_point(point, where, size) for point in points),
         labels=tuple(_label(label, where) for label in labels),
         class_name=class_name,
+        object_id=object_id,
     )
 
 
-def _box(values: Any, where: str, size: Size) -> tuple[float, float, float, float]:
+def _box(values: Any, where: str, size: Size | None) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = _numbers(values, 4, "box", where)
     if x1 >= x2 or y1 >= y2:
         raise PromptError(
@@ -89,13 +95,17 @@ def _box(values: Any, where: str, size: Size) -> tuple[float, float, float, floa
     return x1, y1, x2, y2
 
 
-def _point(values: Any, where: str, size: Size) -> tuple[float, float]:
+def _point(values: Any, where: str, size: Size | None) -> tuple[float, float]:
     x, y = _numbers(values, 2, "point", where)
     _inside([(x, y)], "point", where, size)
     return x, y
 
 
-def _inside(points: Iterable[tuple[float, float]], kind: str, where: str, size: Size) -> None:
+def _inside(
+    points: Iterable[tuple[float, float]], kind: str, where: str, size: Size | None
+) -> None:
+    if size is None:
+        return
     height, width = size
     for x, y in points:
         if not (0 <= x <= width and 0 <= y <= height):

@@ -52,7 +52,7 @@ class RecordedPrompts:
         self.unmatched: dict[str, int] = {}
 
     @classmethod
-    def read(cls, path: Path, images: Mapping[str, Path], size_of: SizeOf) -> RecordedPrompts:
+    def read(cls, path: Path, images: Mapping[str, Path], size_of: SizeOf[Path]) -> RecordedPrompts:
         """Read a prompt file; `samft.data.prompt_files.read_prompts` describes the formats.
 
         Args:
@@ -141,7 +141,8 @@ def _agreement(prompt: RecordedPrompt, masks: Tensor, boxes: Tensor, frame: Fram
     ruled_out = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
     if prompt.points:
         points = points_to_input(_coordinates(prompt.points, masks.device), frame)
-        x, y = points.round().long().clamp(0, masks.shape[-1] - 1).unbind(dim=1)
+        last = torch.tensor([masks.shape[-1] - 1, masks.shape[-2] - 1], device=masks.device)
+        x, y = points.round().long().clamp(min=0).minimum(last).unbind(dim=1)
         positive = torch.tensor(prompt.labels, device=masks.device) == POSITIVE
         on = masks[:, y, x]
         scores.append((on == positive).float().mean(dim=1))

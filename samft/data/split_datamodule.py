@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch.utils.data import DataLoader
 
@@ -17,7 +17,7 @@ from samft.data.loader import ResumableLoader, ResumableSampler
 from samft.data.records import Split
 from samft.data.tally import Tally
 from samft.data.transforms import build_transform
-from samft.errors import DatasetError
+from samft.errors import ConfigError, DatasetError
 from samft.types import SamBatch, Sample
 
 
@@ -38,7 +38,8 @@ class SplitDataModule(BaseDataModule):
     """Gives batches of three splits, wherever their samples come from.
 
     Args:
-        batch_size: Images per training step and device.
+        batch_size: Images per training step and device; `auto` is the largest number up to 64
+            whose memory is estimated to fit when training starts.
         eval_batch_size: Images per validation, test and prediction step.
         num_workers: Processes that load data; 0 loads in the main process. The result is the same.
         transforms: Augmentation preset: none, flip, medical, microscopy or underwater.
@@ -47,7 +48,7 @@ class SplitDataModule(BaseDataModule):
         seed: Decides split, order and augmentation.
     """
 
-    batch_size: int = 4
+    batch_size: int | Literal["auto"] = 4
     eval_batch_size: int = 1
     num_workers: int = 0
     transforms: str | None = None
@@ -57,8 +58,9 @@ class SplitDataModule(BaseDataModule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_settings()
-        self._transform = build_transform(self.transforms)
+        self._transform = build_transform(self.transforms, num_channels=self.num_channels)
         self._tallies: dict[Split, Tally] = {}
+        self._batch_size_chosen = False
 
     @abstractmethod
     def dataset(self, split: Split, *, augment: bool = False) -> Samples:
@@ -77,9 +79,33 @@ class SplitDataModule(BaseDataModule):
     def _no_split(self, what: str, *, split: Split) -> DatasetError:
         """Return the error that says how to get a split that is empty."""
 
+    @property
+    def repeats(self) -> bool:
+        """Whether a training image comes again in later epochs, the same in every pixel."""
+        return self.variants is not None or self.transforms in (None, "none")
+
+    def num_inputs(self) -> int:
+        """Return how many images training and validation show a model, each version for itself."""
+        versions = self.variants or 1
+        return len(self.dataset("train", augment=True)) * versions + self._size("val")
+
     def tally(self, split: Split) -> Tally:
         """Return the counts of what was dropped from a split."""
         return self._tallies.setdefault(split, Tally(split, min_area=self._min_area()))
+
+    def choose_batch_size(self, size: int) -> None:
+        """Replace `auto`; what was read of the data until now is not reported as dropped."""
+        self.batch_size, self._batch_size_chosen = size, True
+        self._tallies = {}
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the batch size if it was chosen, so that a resumed run uses the same."""
+        return {"batch_size": int(self.batch_size)} if self._batch_size_chosen else {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take over a batch size that was chosen, where one would be chosen now."""
+        if self._batch_size_chosen and "batch_size" in state_dict:
+            self.batch_size = state_dict["batch_size"]
 
     def train_dataloader(self) -> DataLoader[SamBatch]:
         """Shuffled, augmented, resumable; every process gets equally many samples."""
@@ -99,8 +125,8 @@ class SplitDataModule(BaseDataModule):
             raise self._no_split("there is no test split", split="test")
         return self._loader("test")
 
-    def predict_dataloader(self) -> DataLoader[SamBatch]:
-        """Return the test split, or validation where there is none.
+    def predict_split(self) -> Split:
+        """Return what prediction is about: the test split, or validation where there is none.
 
         Raises:
             DatasetError: if there is neither.
@@ -109,7 +135,11 @@ class SplitDataModule(BaseDataModule):
         if not self._size(split):
             what = "there is neither a test nor a validation split to predict"
             raise self._no_split(what, split=split)
-        return self._loader(split, plain=True)
+        return split
+
+    def predict_dataloader(self) -> DataLoader[SamBatch]:
+        """Return the loader of `predict_split`."""
+        return self._loader(self.predict_split(), plain=True)
 
     def teardown(self, stage: str) -> None:
         """Report what was dropped, if no loader came to its end before."""
@@ -121,7 +151,7 @@ class SplitDataModule(BaseDataModule):
     ) -> DataLoader[SamBatch]:
         dataset = self.dataset(split, augment=train)
         sampler = self._sampler(len(dataset), train=train)
-        batch_size = self.batch_size if train else self.eval_batch_size
+        batch_size = self._train_batch_size() if train else self.eval_batch_size
         tally = self.tally(split)
         collate_fn = partial(
             collate,
@@ -147,6 +177,17 @@ class SplitDataModule(BaseDataModule):
             after_pass=partial(self._report, tally),
         )
 
+    def _train_batch_size(self) -> int:
+        if self.batch_size == "auto":
+            raise ConfigError(
+                "the batch size has not been chosen yet",
+                where="data.batch_size",
+                found="auto",
+                expected="a number, or training by `Trainer.fit` with a `SamModule`",
+                fix="set data.batch_size to a number",
+            )
+        return self.batch_size
+
     def _sampler(self, size: int, *, train: bool) -> ResumableSampler:
         rank, world_size = self._share()
         return ResumableSampler(
@@ -167,7 +208,9 @@ class SplitDataModule(BaseDataModule):
         return 1
 
     def _check_settings(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "variants"):
+        for name in ("eval_batch_size", "variants"):
             self._check_at_least(name, 1)
+        if self.batch_size != "auto":
+            self._check_at_least("batch_size", 1)
         for name in ("num_workers", "seed"):
             self._check_at_least(name, 0)

@@ -148,6 +148,11 @@ class SyntheticDataModule(SplitDataModule):
         """The looks."""
         return LOOKS
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an image is drawn again in later epochs."""
+        return self.variants is not None
+
     def prepare_index(self) -> None:
         """Do nothing: there is nothing to find."""
 

@@ -66,15 +66,17 @@ class AlbumentationsTransform:
         )
 
 
-def build_transform(name: str | None) -> Transform | None:
+def build_transform(name: str | None, *, num_channels: int = 3) -> Transform | None:
     """Return a preset by name.
 
     Args:
         name: `none` or `None` for no augmentation, or one of `flip`, `medical` (no mirroring:
             left and right differ), `microscopy`, `underwater`.
+        num_channels: Channels of the images.
 
     Raises:
-        ConfigError: if the name is unknown.
+        ConfigError: if the name is unknown, or the preset shifts colours and the images have other
+            channels than red, green and blue.
     """
     if name is None or name == "none":
         return None
@@ -83,6 +85,13 @@ def build_transform(name: str | None) -> Transform | None:
             f"unknown augmentation preset {name!r}",
             where="data.transforms",
             fix=did_you_mean(name, ["none", *_PRESETS]),
+        )
+    if name in _COLOUR_PRESETS and num_channels != 3:
+        raise ConfigError(
+            "this augmentation shifts the colours of RGB images",
+            where="data.transforms",
+            found=f"{name}, with images of {num_channels} channels",
+            expected=", ".join(preset for preset in _PRESETS if preset not in _COLOUR_PRESETS),
         )
     return AlbumentationsTransform(_PRESETS[name]())
 
@@ -146,3 +155,4 @@ _PRESETS: dict[str, Callable[[], list[BasicTransform]]] = {
     "microscopy": _microscopy,
     "underwater": _underwater,
 }
+_COLOUR_PRESETS = ("underwater",)

@@ -66,7 +66,7 @@ class UnderwaterDataModule(SamDataModule):
         palette = SUIM_PALETTE if self.palette is None else self.palette
         self._colours = list(palette.values())
         self._check_masks()
-        self._scale = PercentileScale(*DEFAULT_PERCENTILES)
+        self._scale = PercentileScale(*DEFAULT_PERCENTILES, self.keep_depth)
         self._table: ClassTable = class_table(
             list(palette) if self.masks == "colour" else self.classes,
             first_value=0,
@@ -105,7 +105,8 @@ class UnderwaterDataModule(SamDataModule):
             mode=self.objects,
             ignore_value=self.ignore_value,
         )
-        return make_sample(record, read_picture(record.images, self._scale), objects)
+        image = read_picture(record.images, self._scale, channels=self.channels)
+        return make_sample(record, image, objects)
 
     def _class_map(self, path: Path) -> NDArray[np.int32]:
         if self.masks == "index":

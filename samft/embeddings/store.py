@@ -251,9 +251,11 @@ class EmbeddingStore:
         Raises:
             MachineError: if the last entries could not be committed.
         """
-        if self._writer is None or not self._is_own:
+        if not self._is_own:
             return
         writer, self._writer, self.mode = self._writer, None, "read"
+        if writer is None:
+            return
         with self._storing():
             writer.close()
         self._catch_up(writer.shard)

@@ -125,7 +125,8 @@ class AutomaticMasks:
         self, image: ImageLike, *, candidates: Numbers | None = None, image_format: str = "RGB"
     ) -> list[MaskRecord]:
         """Do as `generate` does, and return the masks in their smallest form."""
-        pixels = image_tensor(image, image_format=image_format)
+        channels = self.sam.num_channels
+        pixels = image_tensor(image, image_format=image_format, num_channels=channels)
         asked = None
         if candidates is not None:
             asked = candidate_prompts(candidates, (pixels.shape[1], pixels.shape[2]))

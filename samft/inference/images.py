@@ -12,8 +12,9 @@ from torch import Tensor
 
 from samft.errors import ConfigError, did_you_mean
 
-ImageLike = NDArray[np.uint8] | Image.Image | Tensor
-"""An (H, W, 3) uint8 array, a PIL image of 8 bits, or a (3, H, W) uint8 or float tensor."""
+ImageLike = NDArray[Any] | Image.Image | Tensor
+"""An (H, W, 3) uint8 array, a PIL image of 8 bits, or a (3, H, W) uint8 or float tensor; for models
+of N channels an (H, W, N) array or (N, H, W) tensor, each uint8 or float."""
 
 IMAGE_FORMATS: Final = ("BGR", "RGB")
 """Orders of the colour channels; OpenCV reads BGR."""
@@ -21,13 +22,15 @@ IMAGE_FORMATS: Final = ("BGR", "RGB")
 _DEEP_MODES = ("I", "F")  # PIL's names of everything beyond 8 bits start with these
 
 
-def image_tensor(image: ImageLike, *, image_format: str = "RGB") -> Tensor:
-    """Return an image as (3, H, W) uint8 or float32 on the CPU, RGB, 0 to 255, original frame.
+def image_tensor(image: ImageLike, *, image_format: str = "RGB", num_channels: int = 3) -> Tensor:
+    """Return an image as (C, H, W) uint8 or float32 on the CPU, 0 to 255, original frame.
 
     Args:
         image: The image. Arrays are uint8; tensors uint8, or float with values 0 to 255.
         image_format: "RGB" or "BGR", the channel order of arrays and tensors. PIL images know
             their own.
+        num_channels: C, channels that the model takes. With other than 3, arrays may be float too,
+            and there is no colour to order.
 
     Raises:
         ConfigError: if shape, type or values are those of something else.
@@ -38,6 +41,8 @@ def image_tensor(image: ImageLike, *, image_format: str = "RGB") -> Tensor:
             found=repr(image_format),
             fix=did_you_mean(str(image_format), IMAGE_FORMATS),
         )
+    if num_channels != 3:
+        return _from_channels(image, image_format, num_channels)
     if isinstance(image, Image.Image):
         return _from_array(_from_pil(image))
     if not isinstance(image, np.ndarray | Tensor):
@@ -48,6 +53,24 @@ def image_tensor(image: ImageLike, *, image_format: str = "RGB") -> Tensor:
         )
     pixels = _from_tensor(image) if isinstance(image, Tensor) else _from_array(image)
     return pixels if image_format == "RGB" else pixels.flip(0)
+
+
+def _from_channels(image: ImageLike, image_format: str, num_channels: int) -> Tensor:
+    """Return an image whose channels are no colours."""
+    is_array = isinstance(image, np.ndarray)
+    shape = () if isinstance(image, Image.Image) else tuple(image.shape)
+    fits = len(shape) == 3 and shape[2 if is_array else 0] == num_channels
+    if isinstance(image, Image.Image) or not fits or image_format != "RGB":
+        raise ConfigError(
+            "the image does not have the channels of the model",
+            found=f"{type(image).__name__} of shape {shape}, format {image_format}",
+            expected=f"an array (height, width, {num_channels}) or "
+            f"a tensor ({num_channels}, height, width)",
+        )
+    if isinstance(image, Tensor):
+        return _from_tensor(image, num_channels)
+    # A copy: torch must not see read-only memory or negative strides.
+    return _from_tensor(torch.from_numpy(image.transpose(2, 0, 1).copy()), num_channels)
 
 
 def _from_pil(image: Image.Image) -> NDArray[np.uint8]:
@@ -73,13 +96,15 @@ def _from_array(image: NDArray[Any]) -> Tensor:
     return torch.from_numpy(image.copy()).permute(2, 0, 1).contiguous()
 
 
-def _from_tensor(image: Tensor) -> Tensor:
+def _from_tensor(image: Tensor, num_channels: int = 3) -> Tensor:
     right_type = image.dtype == torch.uint8 or image.is_floating_point()
-    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape or not right_type:
+    if image.ndim != 3 or image.shape[0] != num_channels or 0 in image.shape or not right_type:
         raise ConfigError(
-            "the tensor is no RGB image",
+            "the tensor is no RGB image"
+            if num_channels == 3
+            else "the values are on another scale",
             found=f"shape {tuple(image.shape)}, {image.dtype}",
-            expected="shape (3, height, width), uint8 or float with values 0 to 255",
+            expected=f"shape ({num_channels}, height, width), uint8 or float with values 0 to 255",
         )
     pixels = image.detach().cpu()
     if pixels.dtype == torch.uint8:

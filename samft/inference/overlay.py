@@ -53,7 +53,8 @@ class Marks:
 
 
 def picture(image: Tensor) -> NDArray[np.uint8]:
-    """Turn a (3, H, W) tensor of 0..255 into an (H, W, 3) uint8 array."""
+    """Turn a (C, H, W) tensor of 0..255 into an (H, W, 3) uint8 array of its first channels."""
+    image = image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
     rounded = image if image.dtype == torch.uint8 else image.round().clamp(0, 255)
     return rounded.permute(1, 2, 0).to(torch.uint8).cpu().numpy()
 

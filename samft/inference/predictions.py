@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class ObjectPrediction:
         prompt: What was asked, original frame: `{"box": [...], "points": [...], "labels": [...]}`.
         prompt_id: The identifier the prompt came with, or its position in the image, from 1.
         class_name: Class of the prompt, where it has one.
+        object_id: Names the object that this is a part of, in all slices of a volume; `None` where
+            nothing says which masks of other slices belong to it.
+        measures: What an automatic mask has beside its score, with the official generator's keys.
     """
 
     rle: Rle
@@ -35,6 +38,8 @@ class ObjectPrediction:
     prompt: dict[str, Any]  # Any: JSON
     prompt_id: str | int
     class_name: str | None = None
+    object_id: str | int | None = None
+    measures: dict[str, Any] = field(default_factory=dict)  # Any: JSON
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,12 +51,29 @@ class ImagePrediction:
         size: (height, width) of the original image.
         objects: The objects in prompt order.
         image: (H, W, 3) uint8 RGB, for overlays; `None` when none are wanted.
+        in_volume: Whether it is a plane of a volume, which has results of its own.
     """
 
     sample_id: str
     size: tuple[int, int]
     objects: list[ObjectPrediction] = field(default_factory=list)
     image: NDArray[np.uint8] | None = None
+    in_volume: bool = False
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """Return everything but the image as plain data."""
+        objects = [asdict(item) for item in self.objects]
+        return {"sample_id": self.sample_id, "size": list(self.size), "objects": objects}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:  # Any: JSON
+        """Return what `to_dict` described, without the image."""
+        height, width = values["size"]
+        return cls(
+            sample_id=values["sample_id"],
+            size=(height, width),
+            objects=[ObjectPrediction(**item) for item in values["objects"]],
+        )
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> Rle:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samft.data.geometry import logits_to_original
+from samft.data.geometry import frame_for, logits_to_original
 from samft.errors import ConfigError
-from samft.inference.embedding import embed_images, evaluating
+from samft.inference.embedding import embed_images, evaluating, padded_size
 from samft.inference.images import ImageLike, image_tensor
 from samft.inference.masks import original_logits
 from samft.inference.predictions import Rle, encode_rle
@@ -130,6 +130,7 @@ class Predictor:
 
         Args:
             image: (H, W, 3) uint8 array, PIL image, or (3, H, W) tensor, uint8 or float, 0 to 255.
+                For a model of N channels an (H, W, N) array or (N, H, W) tensor, uint8 or float.
             image_format: "RGB", or "BGR" for arrays and tensors in OpenCV's channel order.
 
         Raises:
@@ -151,7 +152,11 @@ class Predictor:
         Raises:
             ConfigError: if one is no image, or there is none; images set before stay.
         """
-        pixels = [image_tensor(image, image_format=image_format) for image in images]
+        channels, side = self.sam.num_channels, self.sam.image_size
+        pixels = [
+            image_tensor(image, image_format=image_format, num_channels=channels)
+            for image in images
+        ]
         if not pixels or batch_size < 1:
             raise ConfigError(
                 "there is nothing to encode",
@@ -160,9 +165,11 @@ class Predictor:
             )
         embeddings: list[Tensor] = []
         frames: list[Frame] = []
+        size = padded_size(self.sam, [frame_for((i.shape[1], i.shape[2]), side) for i in pixels])
         with evaluating(self.sam):
             for start in range(0, len(pixels), batch_size):
-                part, part_frames = embed_images(self.sam, pixels[start : start + batch_size])
+                batch = pixels[start : start + batch_size]
+                part, part_frames = embed_images(self.sam, batch, size=size)
                 embeddings.append(part)
                 frames.extend(part_frames)
         self._embeddings, self._frames = torch.cat(embeddings), tuple(frames)
@@ -219,7 +226,7 @@ class Predictor:
             box=box,
             mask=mask,
             frame=frame,
-            mask_size=4 * self.sam.config.grid_size,
+            mask_size=(4 * embedding.shape[-2], 4 * embedding.shape[-1]),
         )
         prompts = prompts.to(embedding.device)
         rows = torch.arange(prompts.num_prompts, device=embedding.device)

@@ -28,7 +28,7 @@ def prompt_batch(
     box: Numbers | None,
     mask: Numbers | None,
     frame: Frame,
-    mask_size: int,
+    mask_size: tuple[int, int],
 ) -> tuple[PromptBatch, bool]:
     """Build the prompts for one image.
 
@@ -36,9 +36,9 @@ def prompt_batch(
         points: (N, 2) or (P, N, 2), `(x, y)`, original frame.
         labels: (N,) or (P, N), 1 or 0; with points.
         box: (4,) or (P, 4), xyxy, original frame.
-        mask: (1, m, m) or (P, 1, m, m) logits, input frame.
+        mask: (1, *mask_size) or (P, 1, *mask_size) logits, input frame.
         frame: The frame of the image.
-        mask_size: m, side of the model's mask logits.
+        mask_size: (height, width) of the model's mask logits.
 
     Returns:
         P prompts on the CPU (mask logits stay where they are), and whether all that is given comes
@@ -176,9 +176,9 @@ def _boxes(boxes: Tensor, frame: Frame) -> Tensor:
     return boxes_to_input(boxes, frame).float()
 
 
-def _logits(logits: Tensor, mask_size: int) -> Tensor:
-    if logits.shape[1:] != (1, mask_size, mask_size):
-        raise _wrong_shape("mask", logits, f"1 {mask_size} {mask_size}")
+def _logits(logits: Tensor, mask_size: tuple[int, int]) -> Tensor:
+    if logits.shape[1:] != (1, *mask_size):
+        raise _wrong_shape("mask", logits, f"1 {mask_size[0]} {mask_size[1]}")
     if not logits.is_floating_point():
         raise PromptError(
             "the mask is no map of logits",

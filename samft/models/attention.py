@@ -39,8 +39,9 @@ def decomposed_attention(
         qkv: (B, h, w, 3 C), queries, keys and values of every token, each split into heads.
         padding: (1, 3 C), the same for the tokens that fill up windows at the right and bottom
             edge; they take part as keys and values.
-        rel_pos_h: (2 t_h - 1, d), row `y - y' + t_h - 1` is for the vertical distance y - y'.
-        rel_pos_w: (2 t_w - 1, d), the same for the horizontal distance.
+        rel_pos_h: (2 t - 1, d) with t >= t_h, row `y - y' + t - 1` is for the vertical distance
+            y - y'.
+        rel_pos_w: The same for the horizontal distance.
         num_heads: Attention heads; C = num_heads * d.
         window_size: (t_h, t_w) tokens; the whole grid for global attention.
         variant: `eager` keeps all logits and is the plain reference; `chunked` works on a few rows
@@ -66,9 +67,12 @@ def decomposed_attention(
 
 
 def _by_distance(table: Tensor, size: int) -> Tensor:
-    """Return (size, size, d): the row of `table` for a query's and a key's coordinate."""
+    """Return (size, size, d): the row of `table` for a query's and a key's coordinate.
+
+    The middle row is for no distance; a smaller map does not need the outer ones.
+    """
     coordinates = torch.arange(size, device=table.device)
-    return table[coordinates[:, None] - coordinates[None, :] + (size - 1)]
+    return table[coordinates[:, None] - coordinates[None, :] + table.shape[0] // 2]
 
 
 def _eager(q: Tensor, k: Tensor, v: Tensor, terms_h: Tensor, terms_w: Tensor) -> Tensor:

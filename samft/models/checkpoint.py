@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import samft
 from samft.errors import CheckpointError, MachineError, OutputError
+from samft.models.channels import ADAPTER, channels_in
 from samft.models.recognise import EncoderShape
 from samft.models.sam import Sam
 from samft.models.state_dict import Origin, to_official
@@ -213,7 +214,8 @@ def save_state_dict(
     """Write weights in the official layout, as a whole or not at all.
 
     A `.pth` is the plain state dict that every tool for SAM reads; a `.safetensors` also carries
-    `format`, `arch`, `image_size` and `samft_version` as text.
+    `format`, `arch`, `image_size` and `samft_version` as text, and a channel adapter if the model
+    has one.
 
     Args:
         model_or_state: A model or its state dict, with official keys.
@@ -222,7 +224,8 @@ def save_state_dict(
         metadata: More text for a `.safetensors`, such as the licence.
 
     Raises:
-        OutputError: if the name has another ending, the file exists, or a key is not official.
+        OutputError: if the name has another ending, the file exists, a key is not official, or a
+            channel adapter is to go into a stock file.
         MachineError: if the disk is full or cannot be written.
     """
     path = Path(path)
@@ -251,13 +254,30 @@ def _check_output(state: Mapping[str, Tensor], path: Path, *, overwrite: bool) -
         raise OutputError(
             "the weights file exists already", where=path, fix="choose another name, or overwrite"
         )
-    foreign = [key for key in state if not key.startswith(_OFFICIAL_PARTS)]
+    check_stock(state, path)
+    foreign = [key for key in state if not key.startswith((*_OFFICIAL_PARTS, ADAPTER))]
     if foreign:
         raise OutputError(
             "only SAM's own weights can be written in the official layout",
             where=path,
             found=f"{len(foreign)} other keys such as {foreign[0]}",
             expected="keys starting with " + ", ".join(_OFFICIAL_PARTS),
+        )
+
+
+def check_stock(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse to put a channel adapter into a file that other programs are to read.
+
+    Raises:
+        OutputError: if there is one and `path` is no safetensors.
+    """
+    if path.suffix != ".safetensors" and any(key.startswith(ADAPTER) for key in state):
+        raise OutputError(
+            "a stock SAM file cannot hold the channel adapter, without which the model is another",
+            where=path,
+            found=f"an adapter of {state[f'{ADAPTER}weight'].shape[1]} channels",
+            expected="a .safetensors",
+            fix="write a .safetensors, which samft loads with its adapter",
         )
 
 
@@ -279,7 +299,8 @@ def _describe(
         text["arch"] = shape.arch or "custom"
     if shape is not None and shape.image_size is not None:
         text["image_size"] = str(shape.image_size)
-    return text
+    channels = channels_in(state)
+    return text if channels is None else text | {"channels": str(channels.count)}
 
 
 @contextmanager

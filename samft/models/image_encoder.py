@@ -62,20 +62,44 @@ class ImageEncoder(nn.Module):
         )
         self.neck = Neck(dim, config.embed_dim)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images.
+    def forward(self, x: Tensor, *, start: int | None = None, stop: int | None = None) -> Tensor:
+        """Encode images, at once or in two parts.
+
+        `encoder(encoder(images, stop=k), start=k)` is `encoder(images)` to the bit, for every
+        number k of blocks from 0 to all.
 
         Args:
-            images: (B, 3, S, S) float, normalised.
+            x: (B, 3, S, S) float images, normalised, or of less height or width, which then has the
+                positions it would have in the whole; with `start`, tokens (B, h, w, C).
+            start: The block that the tokens go into; `None` to begin with images.
+            stop: The block to stop before; `None` to go on to the embeddings.
 
         Returns:
-            (B, D, h, w) float embeddings; channels-last in memory.
+            (B, D, h, w) float embeddings; channels-last in memory. With `stop`, tokens
+            (B, h, w, C).
         """
-        x = self.patch_embed(images) + self.pos_embed
-        for index, block in enumerate(self.blocks):
+        if start is None:
+            x = self.patch_embed(x)
+            x = x + self.pos_embed[:, : x.shape[1], : x.shape[2]]
+        for index, block in list(enumerate(self.blocks))[start:stop]:
             x = run_block(block, x, again=is_recomputed(index, self.checkpoint_blocks))
+        if stop is not None:
+            return x
         embeddings: Tensor = self.neck(x)
         return embeddings.permute(0, 3, 1, 2)
+
+    def tokens_shape(self, height: int, width: int, *, stop: int) -> tuple[int, int, int]:
+        """Return (h, w, C) of what `forward` gives of an image when it stops before a block.
+
+        Args:
+            height: Of the image, pixels.
+            width: Of the image, pixels.
+            stop: The block; the shape is the same before all of them.
+        """
+        del stop
+        projection = self.patch_embed.proj
+        rows, columns = projection.stride
+        return height // rows, width // columns, projection.out_channels
 
 
 class PatchEmbedding(nn.Module):

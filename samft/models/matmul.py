@@ -29,9 +29,10 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x @ weight.T + bias` like `torch.nn.functional.linear`; `x` is (..., K)."""
-    rows = x.shape[:-1].numel()
-    if rows < _MIN_ROWS or not uses_onednn(x, weight):
+    # Traced first: an exporter must not learn that the number of rows decides anything.
+    if is_traced() or x.shape[:-1].numel() < _MIN_ROWS or not uses_onednn(x, weight):
         return F.linear(x, weight, bias)
+    rows = x.shape[:-1].numel()
     flat: Tensor = _OneDnnLinear.apply(  # type: ignore[no-untyped-call]  # torch has no type for it
         x.reshape(rows, x.shape[-1]), weight, bias
     )

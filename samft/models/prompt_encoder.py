@@ -60,7 +60,7 @@ class PromptEncoder(nn.Module):
         self,
         prompts: PromptBatch,
         *,
-        grid_size: int | None = None,
+        grid_size: tuple[int, int] | None = None,
         origin: tuple[int, int] = (0, 0),
     ) -> EncodedPrompts:
         """Encode `prompts`.
@@ -70,14 +70,15 @@ class PromptEncoder(nn.Module):
 
         Args:
             prompts: P prompts.
-            grid_size: Side of the image embedding in cells; `None` for that of the whole input.
+            grid_size: (h, w) of the image embedding in cells; `None` for that of the whole input.
             origin: (x, y) of the embedding in the input frame, pixels; the prompts are relative to
                 it.
 
         Raises:
             PromptError: if the fields have shapes that do not fit together.
         """
-        check_prompts(prompts, mask_size=4 * (grid_size or self.grid_size))
+        height, width = grid_size or (self.grid_size, self.grid_size)
+        check_prompts(prompts, mask_size=(4 * height, 4 * width))
         tokens, used = self._sparse(prompts, origin)
         key_mask = None
         if used and (prompts.points is not None or prompts.has_box is not None):
@@ -90,7 +91,7 @@ class PromptEncoder(nn.Module):
         )
 
     def image_position(
-        self, *, grid_size: int | None = None, origin: tuple[int, int] = (0, 0)
+        self, *, grid_size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)
     ) -> Tensor:
         """Return the position code of every cell of the image embedding, (h * w, D).
 
@@ -99,11 +100,13 @@ class PromptEncoder(nn.Module):
             origin: See `forward`.
         """
         device = self.not_a_point_embed.weight.device
-        cells = torch.arange(grid_size or self.grid_size, device=device)
-        centres = (cells + 0.5) / self.grid_size
+        rows, columns = (
+            (torch.arange(count, device=device) + 0.5) / self.grid_size
+            for count in grid_size or (self.grid_size, self.grid_size)
+        )
         y, x = torch.meshgrid(
-            centres + origin[1] / self.image_size,
-            centres + origin[0] / self.image_size,
+            rows + origin[1] / self.image_size,
+            columns + origin[0] / self.image_size,
             indexing="ij",
         )
         code: Tensor = self.pe_layer(torch.stack((x, y), dim=-1).flatten(0, 1))
@@ -223,12 +226,12 @@ class MaskDownscaling(nn.Sequential):
         return linear(x, last.weight.flatten(1), last.bias)
 
 
-def check_prompts(prompts: PromptBatch, *, mask_size: int) -> None:
+def check_prompts(prompts: PromptBatch, *, mask_size: tuple[int, int]) -> None:
     """Check that the fields of `prompts` fit together.
 
     Args:
         prompts: The prompts.
-        mask_size: Side of mask logits, S / 4.
+        mask_size: (height, width) of mask logits, four for each cell of the embedding.
 
     Raises:
         PromptError: at the first field that does not fit.
@@ -240,7 +243,7 @@ def check_prompts(prompts: PromptBatch, *, mask_size: int) -> None:
         "labels": (count, slots),
         "boxes": (count, 4),
         "has_box": (count,),
-        "mask_logits": (count, 1, mask_size, mask_size),
+        "mask_logits": (count, 1, *mask_size),
         "has_mask": (count,),
     }
     for name, shape in expected.items():

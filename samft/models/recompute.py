@@ -25,7 +25,7 @@ def is_recomputed(index: int, blocks: bool | tuple[int, int]) -> bool:
 
 
 def run_block(block: nn.Module, x: Tensor, *, again: bool) -> Tensor:
-    """Return `block(x)`.
+    """Return `block(x)`; without a graph where nothing before or in the block is trained.
 
     Args:
         block: Takes and gives one tensor.
@@ -33,8 +33,14 @@ def run_block(block: nn.Module, x: Tensor, *, again: bool) -> Tensor:
         again: Keep only `x` for the backward pass and run the block once more there. The result,
             the gradients and the running statistics of batch norms are the same either way.
     """
-    if not again or not torch.is_grad_enabled():
-        result: Tensor = block(x)
+    wanted = torch.is_grad_enabled() and (
+        x.requires_grad or any(parameter.requires_grad for parameter in block.parameters())
+    )
+    if not wanted:
+        with torch.no_grad():
+            result: Tensor = block(x)
+    elif not again:
+        result = block(x)
     else:
         norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
         result = checkpoint(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samft.errors import ConfigError
+from samft.models.channels import ChannelAdapter, ChannelSettings
 from samft.models.config import SamConfig, VitEncoder
 from samft.models.image_encoder import ImageEncoder
 from samft.models.mask_decoder import MaskDecoder
@@ -31,12 +32,19 @@ class Sam(nn.Module):
         drop_path: Rate of stochastic depth at the last encoder block, less in earlier ones.
         checkpoint_blocks: Encoder blocks that trade time for memory: all, none, or those from
             `first` to `last`, both included.
+        channels: How images of other than three channels are mixed into three; `None` for RGB. The
+            adapter is the child `channel_adapter`, beside the official keys.
 
     Raises:
-        ConfigError: if `config.image_size` is not a multiple of `config.patch_size`.
+        ConfigError: if `config.image_size` is not a multiple of `config.patch_size`, or `channels`
+            are out of range.
     """
 
     mask_threshold: float = 0.0
+    trim_padding: bool = False
+    """Whether those who encode images for this model cut the padding off that they have in common;
+    see `samft.data.trimming`. The model takes both."""
+    channel_adapter: ChannelAdapter | None
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -46,6 +54,7 @@ class Sam(nn.Module):
         *,
         drop_path: float = 0.0,
         checkpoint_blocks: bool | tuple[int, int] = False,
+        channels: ChannelSettings | None = None,
     ) -> None:
         super().__init__()
         if config.image_size % config.patch_size or config.image_size <= 0:
@@ -56,6 +65,7 @@ class Sam(nn.Module):
                 expected=f"a multiple of {config.patch_size}",
             )
         self.config = config
+        self.set_channels(channels)
         encoder = ImageEncoder if isinstance(config.encoder, VitEncoder) else TinyVit
         self.image_encoder: ImageEncoder | TinyVit = encoder(
             config, drop_path=drop_path, checkpoint_blocks=checkpoint_blocks
@@ -73,6 +83,30 @@ class Sam(nn.Module):
         for module in self.modules():
             if isinstance(module, WindowAttention):
                 module.reset_constants()
+        if self.channel_adapter is not None:
+            self.channel_adapter.reset()
+
+    def set_channels(self, channels: ChannelSettings | None) -> None:
+        """Put an adapter for images of so many channels in front, or take it out with `None`.
+
+        Raises:
+            ConfigError: if the settings are out of range.
+        """
+        if channels is None:
+            self.channel_adapter = None
+            return
+        channels.validate()
+        self.channel_adapter = ChannelAdapter(channels)
+
+    @property
+    def channels(self) -> ChannelSettings | None:
+        """How channels are mixed; `None` for RGB images as they are."""
+        return None if self.channel_adapter is None else self.channel_adapter.settings
+
+    @property
+    def num_channels(self) -> int:
+        """C, channels of the images that the model takes."""
+        return 3 if self.channels is None else self.channels.count
 
     @property
     def image_size(self) -> int:
@@ -88,46 +122,63 @@ class Sam(nn.Module):
         """Bring pixels to zero mean and unit variance; the padding becomes exactly 0.
 
         Args:
-            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame.
+            images: (B, C, height, width) uint8 or float, 0 to 255, input frame: RGB, or the
+                channels that the adapter mixes.
             input_sizes: (B, 2) int64 (height, width) of each image before padding; `None` when
                 nothing is padding.
 
         Returns:
-            (B, 3, S, S) float.
+            (B, 3, height, width) float.
         """
+        if self.channel_adapter is not None:
+            images = self.channel_adapter(images)
         pixels = ((images - self.pixel_mean) / self.pixel_std).to(self.pixel_mean.dtype)
         if input_sizes is None:
             return pixels
-        line = torch.arange(images.shape[-1], device=images.device)
-        rows, columns = (line < input_sizes[:, :, None]).unbind(1)
+        rows, columns = (
+            torch.arange(images.shape[axis - 2], device=images.device) < input_sizes[:, axis, None]
+            for axis in (0, 1)
+        )
         inside = rows[:, None, :, None] & columns[:, None, None, :]
         return pixels.masked_fill(~inside, 0.0)
 
-    def encode_image(self, images: Tensor, input_sizes: Tensor | None = None) -> Tensor:
+    def encode_image(
+        self, images: Tensor, input_sizes: Tensor | None = None, *, stop: int | None = None
+    ) -> Tensor:
         """Encode images once; any number of prompts can be decoded from the result.
 
         Args:
-            images: (B, 3, S, S) uint8 or float, 0 to 255, RGB, input frame; or, where
-                `takes_windows`, (B, 3, s, s), a window of it.
+            images: (B, C, S, S) uint8 or float, 0 to 255, RGB or the channels of the adapter, input
+                frame. The longer side is S; the other may end where the images do, at a multiple of
+                the patch size. Or, where `takes_windows`, (B, C, s, s), a window of the frame.
             input_sizes: (B, 2) int64 (height, width) of each image before padding; `None` when
                 nothing is padding.
+            stop: Block of the image encoder to stop before, which can go on from there; `None` for
+                the embeddings.
 
         Returns:
-            (B, D, h, w) float embeddings.
+            (B, D, h, w) float embeddings; with `stop`, tokens (B, h, w, C).
 
         Raises:
-            ConfigError: if the images do not have the model's input size.
+            ConfigError: if the images do not have the model's channels or input size.
         """
-        expected = (3, self.image_size, self.image_size)
-        if images.ndim != 4 or not self._is_input(tuple(images.shape[1:])):
+        expected = (self.num_channels, self.image_size, self.image_size)
+        if images.ndim == 4 and images.shape[1] != self.num_channels:
+            raise ConfigError(
+                "images and model differ in channels",
+                found=tuple(images.shape),
+                expected=f"(B, {', '.join(map(str, expected))})",
+                fix="set model.channels.count to the channels of the images, or choose among them",
+            )
+        if images.ndim != 4 or not self._is_input(images.shape[-2], images.shape[-1]):
             raise ConfigError(
                 "images do not have the model's input size",
                 found=tuple(images.shape),
                 expected=f"(B, {', '.join(map(str, expected))})",
                 fix="resize and pad the images, or build the model with another image_size",
             )
-        embeddings: Tensor = self.image_encoder(self.normalize(images, input_sizes))
-        return embeddings
+        encoded: Tensor = self.image_encoder(self.normalize(images, input_sizes), stop=stop)
+        return encoded
 
     def decode(
         self,
@@ -154,10 +205,11 @@ class Sam(nn.Module):
             ConfigError: if the embeddings do not have the model's shape.
             PromptError: if the fields of the prompts do not fit together.
         """
-        cell, grid = self.config.patch_size, embeddings.shape[-1]
+        cell = self.config.patch_size
         expected = (self.config.embed_dim, self.config.grid_size, self.config.grid_size)
         fits = embeddings.ndim == 4 and embeddings.shape[1] == self.config.embed_dim
-        if not fits or not self._is_input((3, embeddings.shape[-2] * cell, grid * cell)):
+        height, width = embeddings.shape[-2], embeddings.shape[-1]
+        if not fits or not self._is_input(height * cell, width * cell):
             raise ConfigError(
                 "image embeddings do not fit the model",
                 found=tuple(embeddings.shape),
@@ -166,20 +218,22 @@ class Sam(nn.Module):
             )
         output: MaskOutput = self.mask_decoder(
             embeddings,
-            self.prompt_encoder(prompts, grid_size=grid, origin=origin),
+            self.prompt_encoder(prompts, grid_size=(height, width), origin=origin),
             image_index=prompts.image_index,
-            image_position=self.prompt_encoder.image_position(grid_size=grid, origin=origin),
+            image_position=self.prompt_encoder.image_position(
+                grid_size=(height, width), origin=origin
+            ),
             multimask=multimask,
         )
         return output
 
-    def _is_input(self, shape: tuple[int, ...]) -> bool:
-        """Whether (3, height, width) is the input frame or a window that the encoder takes."""
-        if shape == (3, self.image_size, self.image_size):
-            return True
-        side = shape[-1]
-        is_window = 0 < side < self.image_size and side % self.config.patch_size == 0
-        return self.takes_windows and is_window and shape == (3, side, side)
+    def _is_input(self, height: int, width: int) -> bool:
+        """Whether this is the input frame, trimmed or not, or a window that the encoder takes."""
+        cell = self.config.patch_size
+        whole_cells = height > 0 and width > 0 and height % cell == 0 and width % cell == 0
+        longer = max(height, width)
+        is_window = self.takes_windows and height == width and longer < self.image_size
+        return whole_cells and (longer == self.image_size or is_window)
 
     def forward(
         self,

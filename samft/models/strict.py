@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from samft.errors import CheckpointError
+from samft.models.channels import ADAPTER, channels_in
 from samft.models.config import SamConfig, VitEncoder
 from samft.models.position import adapt_position_tables
 from samft.models.recognise import EncoderShape, family_of
@@ -31,7 +32,9 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
 
     Position tables of another input size are interpolated, and values that nothing reads (the
     classifier and the batch counters of MobileSAM) may be missing; everything else must fit
-    exactly. Values are converted to the model's dtype and device.
+    exactly. Values are converted to the model's dtype and device. A channel adapter in `state` goes
+    into the model, which gets one if it has none; without one in `state` that of the model keeps
+    its values.
 
     Args:
         model: The model to fill.
@@ -43,8 +46,12 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
     """
     config = model.config
     unread = _missing_unread_values(model, state)
-    complete = state | unread
-    misfit = _compare(_expected_shapes(model, complete), complete)
+    complete = _own_adapter(model, state) | state | unread
+    brought = None if model.channel_adapter is not None else channels_in(state)
+    expected = _expected_shapes(model, complete)
+    if brought is not None:
+        expected |= {f"{ADAPTER}weight": (3, brought.count, 1, 1), f"{ADAPTER}bias": (3,)}
+    misfit = _compare(expected, complete)
     if misfit:
         raise CheckpointError(
             f"the weights do not fit the architecture {config.name}",
@@ -59,6 +66,10 @@ def load_state_dict(model: Sam, state: dict[str, Tensor], *, source: object) -> 
             len(unread),
             _first(list(unread)),
         )
+    if brought is not None:
+        model.set_channels(brought)
+        model.to(model.pixel_mean.device, model.pixel_mean.dtype)
+        _logger.info("%s: it brings an adapter for %d channels", source, brought.count)
     adapted = adapt_position_tables(complete, config)
     changed = sum(adapted[key] is not tensor for key, tensor in complete.items())
     if changed:
@@ -78,6 +89,13 @@ def _missing_unread_values(model: Sam, state: Mapping[str, Tensor]) -> dict[str,
         for key, tensor in model.state_dict().items()
         if key not in state and _UNREAD.match(key)
     }
+
+
+def _own_adapter(model: Sam, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the model's channel adapter, as long as `state` has none."""
+    if model.channel_adapter is None or any(key.startswith(ADAPTER) for key in state):
+        return {}
+    return {f"{ADAPTER}{key}": value for key, value in model.channel_adapter.state_dict().items()}
 
 
 def _expected_shapes(model: Sam, state: Mapping[str, Tensor]) -> dict[str, Shape]:
@@ -150,6 +168,9 @@ def _hint(state: Mapping[str, Tensor], config: SamConfig, misfit: _Misfit) -> st
         return f"no architecture of samft has such an image encoder: {shape}"
     if shape.arch != config.name:
         return f"these are {shape.arch} weights; use arch: {shape.arch}"
+    brought = channels_in(state)
+    if brought is not None and all(ADAPTER in key for key in misfit.misshaped):
+        return f"the weights take {brought.count} channels: set model.channels.count to that"
     if misfit.unexpected and not misfit.missing and not misfit.misshaped:
         return "the weights belong to a model with extra parts; save its SAM alone"
     return (

@@ -9,7 +9,9 @@ Source: Wu et al. 2022, arXiv:2207.10666 (TinyViT); Zhang et al. 2023, arXiv:230
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,20 +52,60 @@ class TinyVit(nn.Module):
             self.head.requires_grad_(requires_grad=False)
         self.neck = Neck(encoder.dims[-1], config.embed_dim)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode images.
+    def forward(self, x: Tensor, *, start: int | None = None, stop: int | None = None) -> Tensor:
+        """Encode images, at once or in two parts.
+
+        `encoder(encoder(images, stop=k), start=k)` is `encoder(images)` to the bit, for every
+        number k of blocks from 0 to all. Blocks are counted over all stages; the merge after the
+        last block of a stage belongs to that block.
 
         Args:
-            images: (B, 3, S, S) float, normalised.
+            x: (B, 3, S, S) float images, normalised; with `start`, tokens (B, h, w, C).
+            start: The block that the tokens go into; `None` to begin with images.
+            stop: The block to stop before; `None` to go on to the embeddings.
 
         Returns:
-            (B, D, h, w) float embeddings; channels-last in memory.
+            (B, D, h, w) float embeddings; channels-last in memory. With `stop`, tokens
+            (B, h, w, C).
         """
-        x = self.patch_embed(images.contiguous(memory_format=torch.channels_last))
-        for stage in self.layers:
-            x = stage(x)
-        embeddings: Tensor = self.neck(x.permute(0, 2, 3, 1))
+        if start is None:
+            x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
+        else:
+            x = x.permute(0, 3, 1, 2)
+        for stage, begin, end in self._parts(start, stop):
+            x = stage(x, start=begin, stop=end)
+        tokens = x.permute(0, 2, 3, 1)
+        if stop is not None:
+            return tokens
+        embeddings: Tensor = self.neck(tokens)
         return embeddings.permute(0, 3, 1, 2)
+
+    def tokens_shape(self, height: int, width: int, *, stop: int) -> tuple[int, int, int]:
+        """Return (h, w, C) of what `forward` gives of an image when it stops before a block.
+
+        Args:
+            height: Of the image, pixels.
+            width: Of the image, pixels.
+            stop: The block, counted from 0 over all stages.
+        """
+        passed: list[nn.Module] = [self.patch_embed]
+        for stage, _, end in self._parts(0, stop):
+            if end == len(stage.blocks) and stage.downsample is not None:
+                passed.append(stage.downsample)
+        steps = [step for part in passed for step in part.modules() if isinstance(step, nn.Conv2d)]
+        for step in steps:
+            height, width = -(-height // step.stride[0]), -(-width // step.stride[1])
+        return height, width, steps[-1].out_channels
+
+    def _parts(self, start: int | None, stop: int | None) -> Iterator[tuple[Stage, int, int]]:
+        """Yield the stages that blocks `start` to before `stop` are in, and which of theirs."""
+        first, past = 0, start or 0
+        for stage in cast(Iterable[Stage], self.layers):
+            depth = len(stage.blocks)
+            begin, end = max(past - first, 0), depth if stop is None else min(stop - first, depth)
+            if begin < end:
+                yield stage, begin, end
+            first += depth
 
 
 def _stages(
@@ -111,11 +153,19 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.checkpointed = checkpointed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C', h', w') for `x` (B, C, h, w)."""
-        for block, checkpointed in zip(self.blocks, self.checkpointed, strict=True):
+    def forward(self, x: Tensor, *, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return (B, C', h', w') for `x` (B, C, h, w).
+
+        Args:
+            x: The map.
+            start: The first block to run.
+            stop: The block to stop before; the merge follows the last one.
+        """
+        blocks = list(zip(self.blocks, self.checkpointed, strict=True))
+        for block, checkpointed in blocks[start:stop]:
             x = run_block(block, x, again=checkpointed)
-        return x if self.downsample is None else self.downsample(x)
+        is_whole = stop is None or stop == len(blocks)
+        return self.downsample(x) if is_whole and self.downsample is not None else x
 
 
 class Stem(nn.Module):

@@ -9,11 +9,12 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from samft.errors import ConfigError
+from samft.optim.low_bit import adamw_8bit
 from samft.optim.muon import MuonAdamW
 from samft.optim.settings import OptimizerSettings
 
 _ENCODER = "image_encoder"
-_PARTS = (_ENCODER, "prompt_encoder", "mask_decoder", "rest")
+_PARTS = ("channel_adapter", _ENCODER, "prompt_encoder", "mask_decoder", "rest")
 _MATRICES = "matrices"
 _KINDS = (_MATRICES, "decay", "no_decay")
 _PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
@@ -56,6 +57,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
     Raises:
         ConfigError: if nothing is trainable, or layers are to differ and the image encoder has
             none.
+        DependencyError: if the method needs a package that is not installed.
     """
     groups = list(_groups(model, settings))
     if not groups:
@@ -64,6 +66,8 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> Optimizer:
             where="adapt",
             fix="train a part of the model, such as mask_decoder",
         )
+    if settings.method == "adamw_8bit":
+        return adamw_8bit(groups, lr=settings.lr)
     matrices = [group for group in groups if group["name"].endswith(_MATRICES)]
     others = [group for group in groups if not group["name"].endswith(_MATRICES)]
     if not matrices:
@@ -116,6 +120,7 @@ def _factor(part: str, settings: OptimizerSettings) -> float:
     factors = {
         _ENCODER: settings.encoder_lr_factor,
         "prompt_encoder": settings.prompt_encoder_lr_factor,
+        "channel_adapter": settings.channel_lr_factor,
     }
     return factors.get(part, 1.0)
 

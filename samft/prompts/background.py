@@ -53,14 +53,15 @@ def background_clicks(
         points.reshape(-1, 1, 2),
         found.repeat_interleave(count)[:, None],
     )
-    side = free.shape[-1]
-    return prompts, free.new_zeros((prompts.num_prompts, side, side))
+    return prompts, free.new_zeros((prompts.num_prompts, *free.shape[1:]))
 
 
 def padding(batch: SamBatch) -> Tensor:
     """Return (B, S, S) bool, True right of and below each image, where nobody can click."""
-    line = torch.arange(batch.images.shape[-1], device=batch.images.device)
-    rows, columns = (line < batch.input_sizes[:, :, None]).unbind(dim=1)
+    rows, columns = (
+        torch.arange(length, device=batch.images.device) < batch.input_sizes[:, axis, None]
+        for axis, length in enumerate(batch.images.shape[-2:])
+    )
     return ~(rows[:, :, None] & columns[:, None, :])
 
 
@@ -79,7 +80,7 @@ def out_of_reach(batch: SamBatch, image_index: Tensor, ignored: Tensor) -> Tenso
 
 def _free_background(batch: SamBatch, margin_px: float) -> Tensor:
     """Return (B, S, S) bool: inside the image and well away from everything that is labelled."""
-    side = batch.images.shape[-1]
+    side = max(batch.images.shape[-2:])
     margin = round(margin_px * side / _PAPER_SIDE)
     taken = (batch.layers != 0).any(dim=1)
     near = F.max_pool2d(taken[:, None].float(), 2 * margin + 1, stride=1, padding=margin)[:, 0]

@@ -59,10 +59,10 @@ class NoisyBox:
     ) -> PromptBatch:
         """See `PromptSimulator`."""
         boxes, found = tight_boxes(masks)
-        cap = self.max_px * masks.shape[-1] / _PAPER_SIDE
+        cap = self.max_px * max(masks.shape[-2:]) / _PAPER_SIDE
         draw = torch.randn(boxes.shape, generator=generator, device=masks.device)
         shift = (self.noise * _sizes(boxes) * draw).clamp(-cap, cap)
-        return _moved(image_index, boxes, found, shift=shift, side=masks.shape[-1])
+        return _moved(image_index, boxes, found, shift=shift, last=_last_pixel(masks))
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ class UniformBox:
     ) -> PromptBatch:
         """See `PromptSimulator`."""
         boxes, found = tight_boxes(masks)
-        cap = self.max_px * masks.shape[-1] / _PAPER_SIDE
+        cap = self.max_px * max(masks.shape[-2:]) / _PAPER_SIDE
         draw = torch.rand(boxes.shape, generator=generator, device=masks.device)
         direction = draw * draw.new_tensor([-1, -1, 1, 1]) if self.outward else 2 * draw - 1
         shift = (self.noise * _sizes(boxes)).clamp(max=cap) * direction
-        return _moved(image_index, boxes, found, shift=shift, side=masks.shape[-1])
+        return _moved(image_index, boxes, found, shift=shift, last=_last_pixel(masks))
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class WholeFrame:
         ignored: Tensor | None = None,  # noqa: ARG002  (the protocol's)
     ) -> PromptBatch:
         """See `PromptSimulator`."""
-        last = float(masks.shape[-1] - 1)
         found = tight_boxes(masks)[1]
-        frame = torch.tensor([0.0, 0.0, last, last], device=masks.device)
+        last = _last_pixel(masks)
+        frame = torch.cat([torch.zeros_like(last[2:]), last[2:]])
         return PromptBatch(image_index=image_index, boxes=frame * found[:, None], has_box=found)
 
 
@@ -132,11 +132,17 @@ def _sizes(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)
 
 
+def _last_pixel(masks: Tensor) -> Tensor:
+    """Return (4,) float32, twice the x and y of the last pixel of (P, S, S) masks."""
+    height, width = masks.shape[-2:]
+    return torch.tensor([width - 1.0, height - 1.0] * 2, device=masks.device)
+
+
 def _moved(
-    image_index: Tensor, boxes: Tensor, found: Tensor, *, shift: Tensor, side: int
+    image_index: Tensor, boxes: Tensor, found: Tensor, *, shift: Tensor, last: Tensor
 ) -> PromptBatch:
     """Return the boxes moved by `shift`, or unmoved where the corners would change sides."""
-    noisy = (boxes + shift).clamp(0, side - 1)
+    noisy = (boxes + shift).clamp(min=0).minimum(last)
     valid = (noisy[:, 2:] >= noisy[:, :2]).all(dim=1) & found
     boxes = torch.where(valid[:, None], noisy, boxes)
     return PromptBatch(image_index=image_index, boxes=boxes, has_box=found)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from samft.errors import ConfigError
+from samft.prompts.interface import PromptSimulator
 from samft.prompts.merging import Part, merge_prompts
-from samft.prompts.protocol import PromptSimulator
 from samft.types import PromptBatch
 
 

@@ -133,14 +133,14 @@ def shrink_masks(masks: Tensor, stride: int) -> Tensor:
         (P, S / stride, S / stride) bool.
 
     Raises:
-        ConfigError: if the side of the masks is not a multiple of `stride`.
+        ConfigError: if a side of the masks is not a multiple of `stride`.
     """
-    side = masks.shape[-1]
-    if stride < 1 or side % stride:
+    height, width = masks.shape[-2:]
+    if stride < 1 or height % stride or width % stride:
         raise ConfigError(
             "masks cannot be brought to the resolution of mask prompts",
-            found=f"{side} pixels, {stride} per logit",
-            expected="a side that is a multiple of the pixels per logit",
+            found=f"{height} x {width} pixels, {stride} per logit",
+            expected="sides that are multiples of the pixels per logit",
         )
     chunks = torch.split(masks, _OBJECTS_AT_ONCE)
     share = torch.cat([F.avg_pool2d(chunk[:, None].float(), stride)[:, 0] for chunk in chunks])
@@ -159,13 +159,15 @@ def _mask_prompts(image_index: Tensor, masks: Tensor) -> PromptBatch:
 
 def _moved(masks: Tensor, shift: Tensor) -> Tensor:
     """Return (P, s, s) bool masks moved by (P, 2) int64 `(x, y)` cells; what leaves is lost."""
-    side = masks.shape[-1]
-    source = torch.arange(side, device=masks.device) - shift[..., None]
-    inside = (source >= 0) & (source < side)
-    x, y = source.clamp(0, side - 1).unbind(dim=1)
+    x, y = (
+        torch.arange(masks.shape[-1 - axis], device=masks.device) - shift[:, axis, None]
+        for axis in (0, 1)
+    )
+    columns, rows = (x >= 0) & (x < masks.shape[-1]), (y >= 0) & (y < masks.shape[-2])
+    x, y = x.clamp(0, masks.shape[-1] - 1), y.clamp(0, masks.shape[-2] - 1)
     objects = torch.arange(len(masks), device=masks.device)
     moved = masks[objects[:, None, None], y[:, :, None], x[:, None, :]]
-    return moved & inside[:, 1, :, None] & inside[:, 0, None, :]
+    return moved & rows[:, :, None] & columns[:, None, :]
 
 
 def _resized(masks: Tensor, cells: Tensor) -> Tensor:
@@ -184,10 +186,10 @@ def _discs(masks: Tensor, radius: Tensor, *, generator: torch.Generator) -> Tens
     centres, _ = sample_many(masks, _HOLES, generator=generator)
     draw = torch.rand((len(masks), _HOLES), generator=generator, device=masks.device)
     limits = (radius[:, None] * draw).square()
-    line = torch.arange(masks.shape[-1], device=masks.device)
+    lines = [torch.arange(masks.shape[axis], device=masks.device) for axis in (-1, -2)]
     inside = torch.zeros_like(masks)
     for hole in range(_HOLES):
-        dx, dy = (line - centres[:, hole].unsqueeze(-1)).square().unbind(dim=1)
+        dx, dy = ((line - centres[:, hole, axis, None]).square() for axis, line in enumerate(lines))
         inside |= dy[:, :, None] + dx[:, None, :] < limits[:, hole, None, None]
     return inside
 
@@ -203,10 +205,13 @@ def _enclosed(masks: Tensor, factor: Tensor) -> Tensor:
         (P, s, s) bool, a superset of `masks`; empty where these are.
     """
     corners = factor.shape[1]
-    line = torch.arange(masks.shape[-1], device=masks.device, dtype=torch.float32)
+    rows, columns = (
+        torch.arange(length, device=masks.device, dtype=torch.float32)
+        for length in masks.shape[-2:]
+    )
     area = pixel_counts(masks).clamp(min=1)
-    dx = (line - ((masks.sum(dim=1) * line).sum(dim=1) / area)[:, None])[:, None, :]
-    dy = (line - ((masks.sum(dim=2) * line).sum(dim=1) / area)[:, None])[:, :, None]
+    dx = (columns - ((masks.sum(dim=1) * columns).sum(dim=1) / area)[:, None])[:, None, :]
+    dy = (rows - ((masks.sum(dim=2) * rows).sum(dim=1) / area)[:, None])[:, :, None]
     distance = torch.hypot(dx, dy).flatten(1)
     place = (torch.atan2(dy, dx).flatten(1) / (2 * math.pi) + 0.5) * corners
     sector = place.long() % corners

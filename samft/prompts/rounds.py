@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from samft.prompts.corrections import corrective_points
-from samft.prompts.protocol import PromptSimulator
+from samft.prompts.interface import PromptSimulator
 from samft.prompts.settings import PromptSettings
 from samft.types import MaskOutput, PromptBatch
 
@@ -87,7 +87,7 @@ def interactive_rounds(
         if settings.feed_back_logits:
             prompts = _fed_back(prompts, best, settings.feed_back_probability, generator)
         if click:
-            predicted = _upsampled_masks(best, masks.shape[-1])
+            predicted = _upsampled_masks(best, (masks.shape[-2], masks.shape[-1]))
             if settings.click_from_truth > 0:
                 # As if nothing were predicted: all of the object is wrong, and nothing else.
                 predicted &= ~_drawn(masks, settings.click_from_truth, generator)[:, None, None]
@@ -144,9 +144,8 @@ def _best_logits(output: MaskOutput) -> Tensor:
 
 
 @torch.no_grad()
-def _upsampled_masks(logits: Tensor, side: int) -> Tensor:
-    """Return (P, S, S) bool: the (P, 1, ., .) logits upsampled to `side`, then thresholded."""
-    size = (side, side)
+def _upsampled_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (P, *size) bool: the (P, 1, ., .) logits upsampled, then thresholded."""
     masks = [
         F.interpolate(chunk, size=size, mode="bilinear", align_corners=False)[:, 0] > 0
         for chunk in torch.split(logits, _OBJECTS_AT_ONCE)

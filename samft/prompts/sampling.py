@@ -85,9 +85,10 @@ def surroundings(masks: Tensor, ignored: Tensor | None = None, *, reach: float =
     boxes, found = tight_boxes(masks)
     grow = (reach * (boxes[:, 2:] - boxes[:, :2] + 1)).clamp(min=_NEAR_PX)
     low, high = boxes[:, :2] - grow, boxes[:, 2:] + grow
-    line = torch.arange(masks.shape[-1], device=masks.device)
+    lines = [torch.arange(masks.shape[axis], device=masks.device) for axis in (-1, -2)]
     columns, rows = (
-        (line >= low[:, axis, None]) & (line <= high[:, axis, None]) for axis in (0, 1)
+        (line >= low[:, axis, None]) & (line <= high[:, axis, None])
+        for axis, line in enumerate(lines)
     )
     free = ~masks & found[:, None, None]
     if ignored is not None:

@@ -12,9 +12,9 @@ from typing import Final
 
 from samft.prompts.boxes import NoisyBox, TightBox, UniformBox, WholeFrame
 from samft.prompts.combining import GivenPrompts, JoinedPrompts, MixedPrompts, NoPrompt
+from samft.prompts.interface import PromptSimulator
 from samft.prompts.mask_prompts import Lasso, WrongMask
 from samft.prompts.points import CenterPoint, SeveralPoints, UniformPoint
-from samft.prompts.protocol import PromptSimulator
 from samft.prompts.settings import PromptKind, PromptSettings, parts_of
 from samft.prompts.strokes import Scribble
 

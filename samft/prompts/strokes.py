@@ -91,10 +91,11 @@ def _advance(
     steps = (step[:, None, None] * factors[:, None]).expand(-1, -1, len(turns)).flatten(1)
     way = torch.stack([angles.cos(), angles.sin()], dim=-1) * steps[..., None]
     places = (point[:, None] + way).round()
-    last = regions.shape[-1] - 1
-    x, y = places.clamp(0, last).long().unbind(dim=-1)
+    height, width = regions.shape[-2:]
+    inside = places.clamp(min=0).minimum(places.new_tensor([width - 1, height - 1]))
+    x, y = inside.long().unbind(dim=-1)
     objects = torch.arange(len(regions), device=regions.device)
-    possible = regions[objects[:, None], y, x] & (places == places.clamp(0, last)).all(dim=-1)
+    possible = regions[objects[:, None], y, x] & (places == inside).all(dim=-1)
     possible &= (places != point[:, None]).any(dim=-1)
     first = possible.to(torch.uint8).argmax(dim=1)
     moved = possible[objects, first]

@@ -1,9 +1,13 @@
-"""Keys, entries and values for stores in tests; every value can be computed from its number."""
+"""Keys, entries and values for stores in tests, each known by its number; and a full disk."""
 
 from __future__ import annotations
 
+import errno
+import os
+
 import torch
 
+from samft.embeddings import writer as writing
 from samft.embeddings.key import EntryKey, StoreKey
 from samft.embeddings.store import EmbeddingStore
 
@@ -42,3 +46,20 @@ def holds(store: EmbeddingStore, numbers, shape=SHAPE) -> bool:
         for number, tensor in zip(numbers, found, strict=True)
     )
     return right and len(store) == len(list(numbers))
+
+
+class FullDisk:
+    """Takes the place of `os.write`: writes half of what does not fit any more, then fails."""
+
+    def __init__(self, monkeypatch, room):
+        self.room, self.write = room, os.write
+        monkeypatch.setattr(writing.os, "write", self)
+
+    def __call__(self, descriptor, payload):
+        if len(payload) <= self.room:
+            self.room -= len(payload)
+            return self.write(descriptor, payload)
+        part, self.room = self.room, 0
+        if part:
+            return self.write(descriptor, payload[:part])
+        raise OSError(errno.ENOSPC, "No space left on device")

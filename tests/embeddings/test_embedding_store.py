@@ -1,14 +1,11 @@
 """The store in one process: what is put comes back, and nothing else does."""
 
-import errno
-import os
 import pickle
 
 import pytest
 import torch
-from embedding_stores import entry, fill, holds, store_key, value
+from embedding_stores import FullDisk, entry, fill, holds, store_key, value
 
-from samft.embeddings import writer as writing
 from samft.embeddings.shard import list_shards
 from samft.embeddings.storage_types import TORCH_TYPES
 from samft.embeddings.store import EmbeddingStore
@@ -205,23 +202,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
             EmbeddingStore.open(tmp_path, store_key(), mode=mode)
         assert str(folder) in str(caught.value)
     assert (folder / "store.json").read_text() == "{}"
-
-
-class FullDisk:
-    """Takes the place of `os.write`: writes half of what does not fit any more, then fails."""
-
-    def __init__(self, monkeypatch, room):
-        self.room, self.write = room, os.write
-        monkeypatch.setattr(writing.os, "write", self)
-
-    def __call__(self, descriptor, payload):
-        if len(payload) <= self.room:
-            self.room -= len(payload)
-            return self.write(descriptor, payload)
-        part, self.room = self.room, 0
-        if part:
-            return self.write(descriptor, payload[:part])
-        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # Room for an entry (120 bytes) and its record (128), then: the next entry in part, at a border, its

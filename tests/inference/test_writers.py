@@ -9,9 +9,9 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
-from samft.errors import MachineError, OutputError
+from samft.errors import OutputError
 from samft.inference.predictions import ImagePrediction, ObjectPrediction, encode_rle
-from samft.inference.writers import PredictionFiles, write_atomically
+from samft.inference.writers import PredictionFiles
 
 
 def prediction(sample_id: str = "plate/a.tif", objects: int = 2) -> ImagePrediction:
@@ -70,10 +70,10 @@ def test_many_objects_need_more_bits(tmp_path: Path) -> None:
 
 def test_parts_of_several_processes_are_joined(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    parts = [PredictionFiles(out, ["coco"], overwrite=True, part=part) for part in range(2)]
+    parts = [PredictionFiles(out, ["coco"], part=part) for part in range(2)]
     parts[1].write(prediction("a.png", objects=1))
     parts[0].write(prediction("b.png", objects=2))
-    parts[0].close(parts=2)
+    parts[0].close()
     document = json.loads((out / "coco.json").read_text())
     assert [image["file_name"] for image in document["images"]] == ["a.png", "b.png"]
     assert [entry["id"] for entry in document["annotations"]] == [1, 2, 3]
@@ -95,17 +95,3 @@ def test_names_do_not_leave_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match="outside the output folder"):
         files.write(prediction(name))
     assert not list(tmp_path.rglob("a.png*"))
-
-
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(MachineError, match="No space left on device"):
-        write_atomically(target, fail)
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -117,7 +117,7 @@ def test_image_position_is_the_code_of_the_cells(encoder):
 def test_a_window_has_the_codes_of_its_place(encoder):
     whole = encoder.image_position().view(TINY.grid_size, TINY.grid_size, DIM)
     cell = SIZE // TINY.grid_size
-    part = encoder.image_position(grid_size=2, origin=(3 * cell, cell)).view(2, 2, DIM)
+    part = encoder.image_position(grid_size=(2, 2), origin=(3 * cell, cell)).view(2, 2, DIM)
     torch.testing.assert_close(part, whole[1:3, 3:5], rtol=1e-4, atol=1e-4)
     at = torch.tensor([[[7.0, 9.0]]]).expand(2, -1, -1)
     labels = torch.ones(2, 1, dtype=torch.long)
@@ -131,7 +131,7 @@ def test_a_window_has_the_codes_of_its_place(encoder):
         boxes=torch.ones(2, 4) + moved.repeat(2),
     )
     torch.testing.assert_close(
-        encoder(inside, grid_size=2, origin=(3 * cell, cell)).tokens, encoder(outside).tokens
+        encoder(inside, grid_size=(2, 2), origin=(3 * cell, cell)).tokens, encoder(outside).tokens
     )
 
 

@@ -160,7 +160,7 @@ def test_pixel_statistics_are_not_in_the_state_dict(sam):
     assert sam.image_size == SIZE
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 64, 64), (3, SIZE, SIZE), (1, 1, SIZE, SIZE)])
+@pytest.mark.parametrize("shape", [(2, 3, 64, 64), (3, SIZE, SIZE), (1, 3, SIZE, SIZE + 1)])
 def test_images_of_another_size(sam, shape):
     with pytest.raises(ConfigError) as caught:
         sam.encode_image(torch.zeros(shape))

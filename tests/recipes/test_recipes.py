@@ -31,7 +31,7 @@ def two_steps(tmp_path: Path, *arguments: str) -> SamftCLI:
 
 def test_all_are_found() -> None:
     assert len(RECIPES) == 5
-    assert len(CONFIGS) == 15
+    assert len(CONFIGS) == 21
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -79,12 +79,12 @@ def _show(stores: Sequence[StoreInfo], root: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(title=str(root), title_justify="left")
-    for column in ("name", "arch", "type", "shapes", "entries", "GB", "used"):
+    for column in ("name", "arch", "what", "type", "shapes", "entries", "GB", "used"):
         table.add_column(column, no_wrap=column == "name")
     for store in stores:
         row = _row(store)
         table.add_row(
-            *(str(row[key]) for key in ("name", "arch", "dtype", "shapes", "entries")),
+            *(str(row[key]) for key in ("name", "arch", "what", "dtype", "shapes", "entries")),
             f"{store.num_bytes / 1e9:.2f}",
             str(row["used"])[:10],
         )
@@ -95,6 +95,7 @@ def _row(store: StoreInfo) -> dict[str, object]:
     return {
         "name": store.name,
         "arch": store.arch,
+        "what": store.what,
         "dtype": store.dtype,
         "shapes": [list(shape) for shape in store.shapes],
         "entries": store.num_entries,

@@ -3,133 +3,142 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import get_args
 
 from samft.cli.parser import CommandParser
 from samft.errors import ConfigError
-from samft.runs import Run, load_run
+from samft.result_formats import Format
 
-FORMATS = ("png", "tiff", "coco", "overlay")
 _EPILOG = """\
 examples:
   samft predict runs/quickstart/0 --source photos/ --prompts boxes.json
-  samft predict runs/microscopy/3/checkpoints/best.ckpt --source "plates/*.tif" --prompts dots.csv
-  samft predict runs/medical/0 --prompts gt          the test split, prompted from its truth
-  samft predict --weights sam_vit_b_01ec64.pth --arch vit_b --source a.jpg --prompts boxes.json
+  samft predict runs/microscopy/3 --source "plates/*.tif" --prompts auto --format tiff geojson
+  samft predict runs/medical/0 --source scan.nii.gz --prompts rough_labels/ --format nifti
+  samft predict runs/medical/0 --source ct_series/ --format dicom_seg --dicom-codes codes.yaml
+  samft predict runs/medical/0                the test split, prompted from its truth
+  samft predict --weights sam_vit_b_01ec64.pth --arch vit_b --source a.jpg --prompts grid
 
-prompts, in pixels of the original image:
+prompts, in pixels of the original image, or of a slice of a volume, such as scan.nii.gz/z042:
   JSON  {"a.jpg": [{"box": [x1, y1, x2, y2]}, {"points": [[x, y]], "labels": [1]}]}
   CSV   image,x1,y1,x2,y2   or   image,x,y,label,object
-Further options (--trainer.devices 1, --data.batch_size 2, ...) go to Lightning.
+Stopped, the same command goes on where it was. What cannot be predicted is listed at the end, and
+the exit code is 1. Without --source, further options (--data.root DIR, ...) are those of fit.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the options that people use; the rest is Lightning's."""
+    """Return the parser of the options."""
     parser = CommandParser("samft predict", description=__doc__, epilog=_EPILOG)
     add = parser.add_argument
     add("run", nargs="?", help="run folder or .ckpt file")
     add("--ckpt_path", help="the same as RUN")
     add("--weights", help="plain SAM weights instead of a run: a file, a folder or a name")
     add("--arch", help="architecture of --weights")
-    add("--source", help="image, folder or glob; without it the run's own data is used")
-    add("--prompts", default="gt", help="JSON or CSV file; gt prompts the run's own test split")
+    add(
+        "--source",
+        help="file, folder, glob, or CSV with a column image: pictures, TIFF stacks, "
+        "NIfTI, NRRD, DICOM series; without it the run's own data is used",
+    )
+    add(
+        "--prompts",
+        help="auto, grid (as the official generator), gt (the truth of the run's own data), a "
+        "JSON or CSV file, or a folder of label images; default: auto, without --source gt",
+    )
+    add(
+        "--mask-prompts",
+        action="store_true",
+        help="hand over the masks of a folder of label images too, not only their boxes",
+    )
+    add(
+        "--automatic",
+        nargs="+",
+        metavar="NAME=VALUE",
+        default=[],
+        help="settings of automatic masks, such as points_per_side=16 pred_iou_thresh=0.7",
+    )
     add("--out", default="predictions", help="folder for the results (default: predictions)")
-    add("--format", nargs="+", choices=FORMATS, default=["png", "coco", "overlay"])
-    add("--overwrite", action="store_true", help="replace results in --out")
+    add("--format", nargs="+", choices=get_args(Format), default=["png", "coco", "overlay"])
+    add("--dicom-codes", metavar="FILE", help="YAML with the codes of DICOM segments")
+    add(
+        "--coco-ids",
+        metavar="FILE",
+        help="COCO annotation file whose numbers of images and categories coco_results takes",
+    )
+    add(
+        "--axis",
+        choices=("auto", "axial", "coronal", "sagittal"),
+        help="direction in which volumes are cut (default: as in training)",
+    )
+    add(
+        "--window",
+        help="values shown: auto, ct_soft, ct_lung, ct_bone or LEVEL,WIDTH (default: as "
+        "in training)",
+    )
+    add(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        nargs="?",
+        const=0,
+        help="cut large images into tiles of this side (default: the model's own)",
+    )
+    add("--link", action="store_true", help="make masks of neighbouring slices one object")
+    add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add("--overwrite", action="store_true", help="delete earlier results in --out and begin anew")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Translate the options and run Lightning's `predict`.
+    """Predict, and say what became of every image.
+
+    Returns:
+        0, or 1 if something could not be predicted.
 
     Raises:
-        ConfigError: if the options do not go together.
+        SamftError: if the options do not go together, or nothing can be predicted.
     """
-    options, further = build_parser().parse_known_args(argv)
-    arguments = ["predict", *_model(options), *_data(options), *_writer(options), *further]
-    from samft.cli.lightning import run
-    from samft.inference.writers import refuse_to_overwrite
+    parser = build_parser()
+    options, further = parser.parse_known_args(argv)
+    _check(options)
+    if options.source and further:
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    if options.source:
+        from samft.cli.predicting.from_source import predict
 
-    out = Path(options.out)
-    refuse_to_overwrite(out, overwrite=options.overwrite)
-    command_line = run(arguments)
-    if command_line.trainer.is_global_zero:
-        command_line.save_config(out)
-        print(f"predictions  {out}")
-    return 0
+        return predict(options)
+    from samft.cli.predicting.from_truth import predict_truth
+
+    return predict_truth(options, further)
 
 
-def _model(options: argparse.Namespace) -> list[str]:
-    if options.weights:
-        if options.run or options.ckpt_path:
-            raise ConfigError("give a run or --weights, not both", where="samft predict")
-        if not options.arch:
-            raise ConfigError(
-                "--weights needs --arch", where="samft predict", fix="add --arch vit_b"
-            )
-        return _init("model", "samft.SamModule", arch=options.arch, weights=options.weights)
+def _check(options: argparse.Namespace) -> None:
     given = options.run or options.ckpt_path
-    if not given:
+    if options.weights and given:
+        raise ConfigError("give a run or --weights, not both", where="samft predict")
+    if options.weights and not options.arch:
+        raise ConfigError("--weights needs --arch", where="samft predict", fix="add --arch vit_b")
+    if not options.weights and not given:
         raise ConfigError(
             "nothing to predict with",
             where="samft predict",
             fix="give a run folder or a checkpoint, such as samft predict runs/quickstart/0",
         )
-    run = load_run(given)
-    return [*_model_of(run, needs_data=not options.source), "--ckpt_path", str(run.checkpoint)]
-
-
-def _model_of(run: Run, *, needs_data: bool) -> list[str]:
-    if run.config is not None:
-        return ["--config", str(run.config)]
-    if needs_data:
-        raise ConfigError(
-            "this checkpoint lies outside a run folder, so its data is not known",
-            where=run.checkpoint,
-            fix="add --source DIR --prompts FILE",
-        )
-    from samft.checkpoints import read_checkpoint
-
-    stored = read_checkpoint(run.checkpoint)["hyper_parameters"]
-    return _init("model", "samft.SamModule", arch=stored["arch"], image_size=stored["image_size"])
-
-
-def _data(options: argparse.Namespace) -> list[str]:
-    if not options.source:
-        if options.prompts != "gt":
-            raise ConfigError(
-                "--prompts FILE needs --source", where="samft predict", fix="add --source DIR"
-            )
-        return []
-    if options.prompts == "gt":
+    options.run = given
+    options.prompts = options.prompts or ("auto" if options.source else "gt")
+    if options.source and options.prompts == "gt":
         raise ConfigError(
             "images from --source have no truth to take prompts from",
             where="--prompts",
             found="gt",
-            fix="give a JSON or CSV file with boxes or points (samft predict --help)",
+            fix="give a folder of label images, a JSON or CSV file (samft predict --help), or auto",
         )
-    return _init(
-        "data",
-        "samft.PromptedImagesDataModule",
-        source=options.source,
-        prompts=options.prompts,
-    )
-
-
-def _writer(options: argparse.Namespace) -> list[str]:
-    formats = ",".join(dict.fromkeys(options.format))
-    return [
-        "--trainer.callbacks+=samft.callbacks.prediction_writer.PredictionWriter",
-        f"--trainer.callbacks.out={options.out}",
-        f"--trainer.callbacks.formats=[{formats}]",
-        f"--trainer.callbacks.overwrite={options.overwrite}",
-        "--return_predictions=false",
-    ]
-
-
-def _init(group: str, class_path: str, **values: object) -> list[str]:
-    arguments = [f"--{group}", class_path]
-    for name, value in values.items():
-        arguments += [f"--{group}.{name}", str(value)]
-    return arguments
+    if not options.source and options.prompts != "gt":
+        raise ConfigError(
+            f"--prompts {options.prompts} needs --source",
+            where="samft predict",
+            fix="add --source DIR",
+        )
+    if not options.source and options.weights:
+        raise ConfigError(
+            "--weights has no data of its own", where="samft predict", fix="add --source DIR"
+        )

@@ -25,11 +25,12 @@ _ENDINGS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _BINARY_THRESHOLD = 128
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: Path, *, every_channel: bool = False) -> NDArray[Any]:
     """Read a picture as it is meant to be seen: upright, palette applied, alpha dropped.
 
     Args:
         path: The file. Of an animation, the first frame.
+        every_channel: Read all channels of a TIFF, whatever they are for; see `read_tiff`.
 
     Returns:
         (H, W) grey or (H, W, C), in the file's own depth: uint8, uint16, or whatever a TIFF holds.
@@ -38,7 +39,7 @@ def read_image(path: Path) -> NDArray[Any]:
         DatasetError: if the file is missing, damaged, of another format, or too large.
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
-        return read_tiff(path)
+        return read_tiff(path, every_channel=every_channel)
     with reading(path, _EXPECTED), _open(path) as opened:
         upright = ImageOps.exif_transpose(opened)
         if upright.mode.startswith("I") or upright.mode == "F":
@@ -101,16 +102,20 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
     return mask
 
 
-def probe_image(path: Path) -> tuple[int, int]:
+def probe_image(path: Path, *, every_channel: bool = False) -> tuple[int, int]:
     """Return (height, width) after a quick look at both ends of the file, without decoding it.
 
     A file that ends strangely is decoded after all.
+
+    Args:
+        path: The file.
+        every_channel: See `read_image`.
 
     Raises:
         DatasetError: if the file is missing, damaged, of another format, or too large.
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
-        return probe_tiff(path)
+        return probe_tiff(path, every_channel=every_channel)
     with reading(path, _EXPECTED), _open(path) as opened:
         if not _ends_well(path, str(opened.format)):
             opened.load()

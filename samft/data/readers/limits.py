@@ -81,13 +81,16 @@ def check_declared_size(path: Path, shape: Sequence[int], itemsize: int) -> None
 
 
 @contextmanager
-def reading(path: Path, expected: str, *, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def reading(
+    path: Path, expected: str, *, also: tuple[type[Exception], ...] = (), quote: bool = True
+) -> Iterator[None]:
     """Turn whatever a parser raises inside the block into a `DatasetError` about `path`.
 
     Args:
         path: The file being read.
         expected: What it should have been, such as `a NIfTI volume`.
         also: The parser's own exceptions.
+        quote: Whether the parser's words may be repeated; those about patient data may not.
 
     Raises:
         DatasetError: in place of the parser's exception.
@@ -104,6 +107,8 @@ def reading(path: Path, expected: str, *, also: tuple[type[Exception], ...] = ()
             "the file may not be read", where=path, fix="check its permissions"
         ) from error
     except parse_errors as error:
+        if not quote:
+            raise unreadable(path, type(error).__name__, expected) from None
         raise unreadable(path, _one_line(error), expected) from error
 
 

@@ -19,26 +19,36 @@ _EXPECTED = "a TIFF with one 2-D image"
 _BUILT_IN_COMPRESSIONS = frozenset({1, 8, 32946, 32773, 34925})
 # Height and width, alone or with samples (interleaved or planar) or channels.
 _PLANE_AXES = frozenset({"YX", "YXS", "SYX", "CYX"})
+# Arrays of three axes that were saved without a word on what these mean.
+_UNNAMED_AXES = frozenset({"QYX", "IYX"})
 
 
-def probe_tiff(path: Path) -> tuple[int, int]:
+def probe_tiff(path: Path, *, every_channel: bool = False) -> tuple[int, int]:
     """Return (height, width) from the header, after checking that all pixel data is there.
+
+    Args:
+        path: The file.
+        every_channel: See `read_tiff`.
 
     Raises:
         DatasetError: if the file is damaged, a stack, or larger than allowed.
     """
     with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
-        series = _checked_series(path, file)
-        return int(series.sizes["height"]), int(series.sizes["width"])
+        series = _checked_series(path, file, every_channel=every_channel)
+        sides = [size for axis, size in enumerate(series.shape) if axis != _channel_axis(series)]
+        return int(sides[0]), int(sides[1])
 
 
-def read_tiff(path: Path, *, keep_codes: bool = False) -> NDArray[Any]:
+def read_tiff(path: Path, *, keep_codes: bool = False, every_channel: bool = False) -> NDArray[Any]:
     """Read the first image of a TIFF; an alpha channel is dropped.
 
     Args:
         path: The file.
         keep_codes: Return the stored numbers (masks) instead of what they look like (pictures):
             palettes are not applied and "white is zero" is not inverted.
+        every_channel: Return all channels, also those that the file does not say to be colours,
+            and take an axis without a name for channels: the last where it is the shortest, else
+            the first.
 
     Returns:
         (H, W) or (H, W, C) in the file's own dtype.
@@ -48,29 +58,26 @@ def read_tiff(path: Path, *, keep_codes: bool = False) -> NDArray[Any]:
         DependencyError: if its compression needs the package imagecodecs.
     """
     with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
-        series = _checked_series(path, file)
+        series = _checked_series(path, file, every_channel=every_channel)
         page = series.keyframe
-        if int(page.compression) not in _BUILT_IN_COMPRESSIONS:
-            require(
-                "imagecodecs",
-                extra="microscopy",
-                purpose=f"read TIFF files compressed with {page.compression.name}",
-            )
+        require_decoder(page)
         array = np.asarray(series.asarray())
-        if series.axes[0] in "CS":
-            array = np.moveaxis(array, 0, -1)
-        if page.extrasamples and array.ndim == 3:
+        if array.ndim == 3:
+            array = np.moveaxis(array, _channel_axis(series), -1)
+        if page.extrasamples and array.ndim == 3 and not every_channel:
             array = array[..., : -len(page.extrasamples)]
         if array.ndim == 3 and array.shape[-1] == 1:
             array = array[..., 0]
         return array if keep_codes else _as_seen(array, page)
 
 
-def _checked_series(path: Path, file: tifffile.TiffFile) -> Any:  # Any: tifffile has no types
+def _checked_series(
+    path: Path, file: tifffile.TiffFile, *, every_channel: bool
+) -> Any:  # Any: tifffile has no types
     if not file.series:
         raise unreadable(path, "no image in it", _EXPECTED)
     series = file.series[0]
-    if series.axes not in _PLANE_AXES:
+    if series.axes not in (_PLANE_AXES | _UNNAMED_AXES if every_channel else _PLANE_AXES):
         raise DatasetError(
             "the TIFF is a stack",
             where=path,
@@ -79,11 +86,39 @@ def _checked_series(path: Path, file: tifffile.TiffFile) -> Any:  # Any: tifffil
             fix="save its planes as single files, or leave the file out with a narrower pattern",
         )
     check_declared_size(path, series.shape, series.dtype.itemsize)
-    _check_complete(path, series)
+    check_complete(path, series)
     return series
 
 
-def _check_complete(path: Path, series: Any) -> None:  # Any: tifffile has no types
+def _channel_axis(series: Any) -> int:  # Any: tifffile has no types
+    """Return which axis holds the channels; of a grey image there is none at that place."""
+    if series.axes[0] in "CS":
+        return 0
+    if series.axes in _UNNAMED_AXES:
+        return 2 if series.shape[2] < min(series.shape[:2]) else 0
+    return 2
+
+
+def require_decoder(page: Any) -> None:  # Any: tifffile has no types
+    """Check that the pixels of a page can be decoded.
+
+    Raises:
+        DependencyError: if their compression needs the package imagecodecs.
+    """
+    if int(page.compression) not in _BUILT_IN_COMPRESSIONS:
+        require(
+            "imagecodecs",
+            extra="microscopy",
+            purpose=f"read TIFF files compressed with {page.compression.name}",
+        )
+
+
+def check_complete(path: Path, series: Any) -> None:  # Any: tifffile has no types
+    """Refuse a file that ends before its pixels do.
+
+    Raises:
+        DatasetError: if data is missing.
+    """
     # tifffile fills missing strips with zeros; a half-copied file must not train as a black image.
     size = path.stat().st_size
     for page in series.pages:

@@ -20,6 +20,9 @@ Axis = Literal["auto", "axial", "coronal", "sagittal"]
 AXES: tuple[Axis, ...] = ("axial", "coronal", "sagittal")
 """Names of the canonical axes z, y, x: an axial slice has a fixed z, and so on."""
 
+AXIS_LETTERS = "zyx"
+"""One letter for each canonical axis, in the names of slices."""
+
 _NEARLY_CUBIC = 1.2
 
 

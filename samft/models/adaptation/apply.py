@@ -9,8 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from samft.errors import ConfigError
 from samft.models.adaptation.adapters import attach_adapters, is_adapter
+from samft.models.adaptation.cut import EncoderCut
 from samft.models.adaptation.lora import inject_lora, is_lora, lora_targets
-from samft.models.adaptation.parts import COMPONENTS, encoder_blocks, trained_themselves
+from samft.models.adaptation.parts import components, encoder_blocks, trained_themselves
 from samft.models.adaptation.presets import check_share
 from samft.models.adaptation.settings import AdaptationSettings, LoraSettings
 from samft.models.sam import Sam
@@ -31,7 +32,16 @@ class Adapted:
     @property
     def frozen(self) -> tuple[str, ...]:
         """The components of which nothing is trained."""
-        return tuple(name for name in COMPONENTS if not _is_trained(self.sam.get_submodule(name)))
+        parts = components(self.sam)
+        return tuple(name for name in parts if not _is_trained(self.sam.get_submodule(name)))
+
+    @property
+    def embeddings_change(self) -> bool:
+        """Whether training changes what is computed of an image; only then it needs a graph.
+
+        It does where the image encoder is trained, and where a channel adapter in front of it is.
+        """
+        return self.cut.stop is not None
 
     @property
     def num_frozen_blocks(self) -> int:
@@ -40,17 +50,19 @@ class Adapted:
         What they compute of an image never changes. With nothing trained in the encoder it is all
         of them; the neck after them may be trained.
         """
-        encoder, blocks = self.sam.image_encoder, encoder_blocks(self.sam)
-        before = [encoder.patch_embed.parameters(), [getattr(encoder, "pos_embed", None)]]
-        if any(p is not None and p.requires_grad for group in before for p in group):
-            return 0
-        for index, block in enumerate(blocks):
-            if _is_trained(block.module) or (block.after is not None and _is_trained(block.after)):
-                return index
-        return len(blocks)
+        stop = self.cut.stop
+        return len(encoder_blocks(self.sam)) if stop is None else stop
+
+    @property
+    def cut(self) -> EncoderCut:
+        """Where the part of the image encoder ends that never changes."""
+        return EncoderCut.of(self.sam)
 
     def train(self, mode: bool = True) -> None:
-        """Switch to training mode; frozen components and frozen batch norms stay in evaluation.
+        """Switch to training mode; frozen components, blocks and batch norms stay in evaluation.
+
+        What the frozen blocks below the first trained one compute of an image stays the same: there
+        is no stochastic depth in them, which could teach them nothing.
 
         A batch norm whose weights are frozen must not take up the statistics of the new images:
         they would be a change that nobody asked for and no adapter file holds.
@@ -58,6 +70,8 @@ class Adapted:
         self.sam.train(mode)
         for name in self.frozen:
             self.sam.get_submodule(name).eval()
+        for block in encoder_blocks(self.sam)[: self.num_frozen_blocks]:
+            block.module.eval()
         for module in self.sam.modules():
             if isinstance(module, _BatchNorm) and not _is_trained(module):
                 module.eval()

@@ -26,11 +26,11 @@ def base_state_dict(sam: Sam) -> dict[str, Tensor]:
 
 
 def check_mergeable(sam: Sam) -> None:
-    """Check that LoRA is all that was added to a model, and that it can be added to the weights.
+    """Check that LoRA is all that was added to a model, and that all of it are numbers.
 
     Raises:
         ConfigError: if it has bottleneck adapters.
-        CheckpointError: if values of LoRA are not finite.
+        CheckpointError: if a weight, of LoRA or not, is not finite.
     """
     adapters = [key for key, _ in sam.named_parameters() if is_adapter(key)]
     if adapters:
@@ -42,9 +42,9 @@ def check_mergeable(sam: Sam) -> None:
             fix="run the model with samft and its adapter folder, or train with LoRA, which merges",
         )
     for key, parameter in sam.named_parameters():
-        if is_lora(key) and not bool(torch.isfinite(parameter).all()):
+        if not bool(torch.isfinite(parameter).all()):
             raise CheckpointError(
-                "LoRA cannot be merged: it holds values that are not finite",
+                "the model cannot be merged: it holds values that are not finite",
                 where=key,
                 fix="take an earlier checkpoint; the training had diverged",
             )
@@ -61,7 +61,7 @@ def merge(sam: Sam) -> None:
 
     Raises:
         ConfigError: if it has bottleneck adapters.
-        CheckpointError: if values of LoRA are not finite.
+        CheckpointError: if a weight is not finite.
     """
     check_mergeable(sam)
     layers = list(lora_layers(sam))

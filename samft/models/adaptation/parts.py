@@ -10,13 +10,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from samft.errors import ConfigError
 from samft.models.adaptation.settings import AdaptationSettings, Blocks, Part
+from samft.models.channels import ADAPTER
 from samft.models.image_encoder import ImageEncoder
 from samft.models.sam import Sam
 from samft.models.tiny_vit import Stage
 
 COMPONENTS: Final = ("image_encoder", "prompt_encoder", "mask_decoder")
-# The classifier of MobileSAM's pre-training: nothing reads it, so nothing can train it.
-_UNREAD = ("image_encoder.norm_head.", "image_encoder.head.")
+"""The parts that every SAM has."""
+UNREAD: Final = ("image_encoder.norm_head.", "image_encoder.head.")
+"""The classifier of MobileSAM's pre-training: nothing reads it, so nothing can train it."""
 _MASK_TOKENS = ("mask_decoder.mask_tokens.", "mask_decoder.iou_token.")
 _PROMPT_TOKENS = tuple(
     f"prompt_encoder.{name}." for name in ("point_embeddings", "not_a_point_embed", "no_mask_embed")
@@ -36,6 +38,19 @@ class EncoderBlock(NamedTuple):
     path: str
     module: nn.Module
     after: nn.Module | None = None
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the names of its parameters begin with in the model."""
+        own = f"{self.path}."
+        if self.after is None:
+            return (own,)
+        return own, f"{self.path.rpartition('blocks.')[0]}downsample."
+
+
+def components(sam: Sam) -> tuple[str, ...]:
+    """Return the parts of this model: those of every SAM, and its channel adapter if it has one."""
+    return COMPONENTS if sam.channel_adapter is None else ("channel_adapter", *COMPONENTS)
 
 
 def encoder_blocks(sam: Sam) -> list[EncoderBlock]:
@@ -88,12 +103,14 @@ def named_parameters(sam: Sam) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
     for path, module in sam.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             key = f"{path}.{name}"
-            if not key.startswith(_UNREAD):
+            if not key.startswith(UNREAD):
                 yield key, module, parameter
 
 
 def trained_themselves(sam: Sam, settings: AdaptationSettings) -> list[nn.Parameter]:
     """Return the parameters of the model itself that the settings train.
+
+    Those of a learned channel adapter are always among them.
 
     Args:
         sam: A model without LoRA and adapters.
@@ -112,7 +129,9 @@ def trained_themselves(sam: Sam, settings: AdaptationSettings) -> list[nn.Parame
     return [
         parameter
         for key, module, parameter in named_parameters(sam)
-        if id(parameter) in whole or any(_BELONGS[part](key, module) for part in settings.train)
+        if id(parameter) in whole
+        or key.startswith(ADAPTER)
+        or any(_BELONGS[part](key, module) for part in settings.train)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from samft.errors import ConfigError, did_you_mean
-from samft.models.adaptation.parts import COMPONENTS, named_parameters
+from samft.models.adaptation.parts import COMPONENTS, components, named_parameters
 from samft.models.adaptation.settings import (
     AdaptationPreset,
     AdaptationSettings,
@@ -79,7 +79,7 @@ class TrainableRow(NamedTuple):
     """How much of a component is trained.
 
     Args:
-        part: `image_encoder`, `prompt_encoder` or `mask_decoder`.
+        part: `image_encoder`, `prompt_encoder`, `mask_decoder`, or `channel_adapter`.
         trained: Numbers that are trained, those of LoRA and adapters included.
         of: Numbers that there are, without what nothing reads.
     """
@@ -91,7 +91,7 @@ class TrainableRow(NamedTuple):
     @property
     def share(self) -> float:
         """The trained share, 0 to 1."""
-        return self.trained / self.of
+        return self.trained / max(1, self.of)  # a fixed channel adapter has nothing to train
 
 
 def preset(name: AdaptationPreset) -> AdaptationSettings:
@@ -109,7 +109,7 @@ def preset(name: AdaptationPreset) -> AdaptationSettings:
 
 def trainable_table(sam: Sam) -> list[TrainableRow]:
     """Count what is trained of each component; LoRA and adapters count with theirs."""
-    sizes = {component: [0, 0] for component in COMPONENTS}
+    sizes = {component: [0, 0] for component in components(sam)}
     for key, _, parameter in named_parameters(sam):
         counts = sizes[key.partition(".")[0]]
         counts[0] += parameter.numel() if parameter.requires_grad else 0

@@ -69,6 +69,7 @@ def save_adapted(
         "samft_version": samft.__version__,
         "arch": sam.config.name,
         "image_size": sam.image_size,
+        "channels": sam.channels.to_dict() if sam.channels is not None else None,
         "base_sha256": base_sha256,
         "frozen_sha256": frozen_sha256(sam, trained),
         "settings": settings.to_dict(),
@@ -85,7 +86,7 @@ def load_adapted(sam: Sam, folder: str | Path) -> Adapted:
     """Adapt a model as the folder says and fill in what was trained, every tensor or none.
 
     Args:
-        sam: A model with the weights that training started from.
+        sam: A model with the weights that training started from, and with the channels.
         folder: What `save_adapted` wrote.
 
     Raises:
@@ -104,7 +105,7 @@ def load_adapted(sam: Sam, folder: str | Path) -> Adapted:
     _check_architecture(sam, record, folder)
     # A twin without values says what has to be in the files before the model is touched.
     with torch.device("meta"):
-        twin = build_from_config(sam.config)
+        twin = build_from_config(sam.config, channels=sam.channels)
         adapt(twin, settings)
     expected_lora, expected = lora_state_dict(twin), trained_state_dict(twin)
     _check_base(sam, record, expected, folder)
@@ -209,6 +210,9 @@ def _settings_of(record: Mapping[str, Any], folder: Path) -> AdaptationSettings:
 def _check_architecture(sam: Sam, record: Mapping[str, Any], folder: Path) -> None:
     found = f"{sam.config.name} at {sam.image_size} px"
     expected = f"{record['arch']} at {record.get('image_size')} px"
+    given, wanted = sam.channels.to_dict() if sam.channels else None, record.get("channels")
+    if given != wanted:
+        found, expected = f"{found}, channels {given}", f"{expected}, channels {wanted}"
     if found != expected:
         raise _other_base(record, folder, found=found, expected=expected)
 

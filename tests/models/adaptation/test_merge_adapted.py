@@ -94,3 +94,12 @@ def test_diverged_lora_refuses():
         merge(sam)
     assert name in str(error.value)
     assert len(list(lora_layers(sam))) == 3
+
+
+def test_diverged_weights_refuse_too():
+    sam = trained(AdaptationSettings(train=["mask_decoder"]), steps=1).sam
+    sam.mask_decoder.iou_token.weight.data[0, 0] = float("inf")
+    with pytest.raises(CheckpointError, match="not finite") as error:
+        merged(sam)
+    assert "mask_decoder.iou_token.weight" in str(error.value)
+    assert "take an earlier checkpoint" in str(error.value)

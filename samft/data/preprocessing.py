@@ -1,0 +1,131 @@
+"""How the values of files become the 0..255 a model was trained on, outside its datamodule."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from samft.data.intensity import (
+    VOLUME_PERCENTILES,
+    percentile_range,
+    to_float,
+    to_rgb,
+    to_uint8,
+    window_limits,
+)
+from samft.data.pictures import DEFAULT_PERCENTILES, choose, read_picture
+from samft.data.readers.volume import Axis
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What is done to images before a model sees them, as in its training.
+
+    Values of 8 bits stay as they are.
+
+    Args:
+        limits: Values that become black and white; `None` for percentiles of each file.
+        percentiles: The two percentiles for flat images and stacks of them.
+        volume_percentiles: The two percentiles for volumes.
+        axis: Direction in which volumes are cut.
+        channels: The channels to use, by number from 0; `None` for all, at most three.
+        keep_depth: Keep the grey levels of more than 8 bits, as float32.
+    """
+
+    limits: tuple[float, float] | None = None
+    percentiles: tuple[float, float] = DEFAULT_PERCENTILES
+    volume_percentiles: tuple[float, float] = VOLUME_PERCENTILES
+    axis: Axis = "auto"
+    channels: tuple[int, ...] | None = None
+    keep_depth: bool = False
+
+    @classmethod
+    def of_config(cls, config: Path | None) -> Self:
+        """Return what the configuration of a run says; the defaults without one.
+
+        Args:
+            config: `config.fit.yaml` of a run.
+        """
+        if config is None:
+            return cls()
+        return cls.of_settings(_data_settings(config))
+
+    @classmethod
+    def of_settings(cls, data: Mapping[str, Any]) -> Self:  # Any: YAML, checked by its datamodule
+        """Return what the settings of a datamodule say.
+
+        Args:
+            data: Its settings by name, such as `window`, `percentiles` and `axis`.
+        """
+        if isinstance(data.get("images"), list) and len(data["images"]) > 1:
+            _log.warning(
+                "the model was trained on images of %d files each, one per channel; here every "
+                "file is an image of its own: expect poor masks",
+                len(data["images"]),
+            )
+        chosen = data.get("channels")
+        base = cls(
+            axis=data.get("axis") or "auto",
+            channels=None if chosen is None else tuple(chosen),
+            keep_depth=bool(data.get("keep_depth")),
+        )
+        if "window" in data:
+            limits = window_limits(data["window"])
+            return replace(base, limits=limits, percentiles=VOLUME_PERCENTILES)
+        if data.get("percentiles"):
+            low, high = data["percentiles"]
+            return replace(base, percentiles=(low, high), volume_percentiles=(low, high))
+        return base
+
+    def picture(self, path: Path) -> NDArray[Any]:
+        """Read a flat image as (C, H, W), 0 to 255, uint8 or float32."""
+        return read_picture(
+            [path], lambda values: self._scale(values, self.percentiles), channels=self.channels
+        )
+
+    def planes(self, channels: NDArray[Any], path: Path, *, is_volume: bool) -> NDArray[Any]:
+        """Scale the channels of a volume or a stack, each by itself.
+
+        Args:
+            channels: (C, Z, Y, X) as in the file.
+            path: The file, for messages.
+            is_volume: Whether the percentiles of volumes hold, or those of flat images.
+
+        Returns:
+            (C, Z, Y, X), 0 to 255, uint8 or float32.
+        """
+        chosen: Sequence[NDArray[Any]] = list(channels)
+        if self.channels is not None:
+            chosen = choose(chosen, self.channels, path)
+        limits = self.volume_percentiles if is_volume else self.percentiles
+        return np.stack([self._scale(channel, limits) for channel in chosen])
+
+    def as_image(self, plane: NDArray[Any], path: Path) -> NDArray[Any]:
+        """Return a plane (C, H, W) with the channels that the model sees."""
+        return to_rgb(np.ascontiguousarray(plane), path, more=self.channels is not None)
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain data
+        """Return plain data."""
+        return asdict(self)
+
+    def _scale(self, values: NDArray[Any], percentiles: tuple[float, float]) -> NDArray[Any]:
+        if values.dtype == np.uint8:
+            return values
+        limits = self.limits or percentile_range(values, *percentiles)
+        return to_float(values, *limits) if self.keep_depth else to_uint8(values, *limits)
+
+
+def _data_settings(config: Path) -> Mapping[str, Any]:
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    data = content.get("data") if isinstance(content, dict) else None
+    settings = data.get("init_args") if isinstance(data, dict) else None
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,253 @@
+"""What can be predicted: pictures, stacks, volumes and DICOM series, one plane at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samft.data.preprocessing import Preprocessing
+from samft.data.readers.dicom import DicomSeries, read_series
+from samft.data.readers.image import probe_image
+from samft.data.readers.tiff_stack import read_stack, stack_shape
+from samft.data.readers.volume import AXIS_LETTERS, VolumeGeometry
+from samft.data.readers.volumes import probe_volume, read_volume
+from samft.errors import DatasetError
+from samft.types import Sample
+
+VolumeKind = Literal["volume", "stack", "dicom"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VolumeSpace:
+    """Where the planes of a source lie.
+
+    Args:
+        kind: What the source is: a volume file, a TIFF stack, DICOM images.
+        shape: (Z, Y, X) in canonical orientation.
+        axis: The axis along which it is cut: 0 to 2 for z, y, x.
+        files: The source's files; of a DICOM series in the order of the file index.
+        geometry: Its position in space, where the files state one.
+        evenly_spaced: Whether the affine holds for every slice.
+    """
+
+    kind: VolumeKind
+    shape: tuple[int, int, int]
+    axis: int
+    files: tuple[Path, ...]
+    geometry: VolumeGeometry | None = None
+    evenly_spaced: bool = True
+
+    @property
+    def planes(self) -> int:
+        """Number of planes."""
+        return self.shape[self.axis]
+
+    @property
+    def plane_size(self) -> tuple[int, int]:
+        """(height, width) of every plane."""
+        height, width = (side for axis, side in enumerate(self.shape) if axis != self.axis)
+        return height, width
+
+    def to_file_order(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Turn canonical (Z, Y, X) into (k, j, i), the file's own axes with the last one first."""
+        return array if self.geometry is None else self.geometry.to_native(array).transpose(2, 1, 0)
+
+
+class Source(ABC):
+    """One file or series, predicted as a whole.
+
+    Args:
+        name: Identifier, a relative path with forward slashes.
+        files: The files it consists of.
+    """
+
+    def __init__(self, name: str, files: tuple[Path, ...]) -> None:
+        self.name = name
+        self.files = files
+
+    @property
+    @abstractmethod
+    def space(self) -> VolumeSpace | None:
+        """Where the planes lie; `None` for a flat picture. May read headers."""
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The identifiers of its planes, in order; a picture is one plane with its own name."""
+        space = self.space
+        if space is None:
+            return (self.name,)
+        letter = AXIS_LETTERS[space.axis]
+        return tuple(f"{self.name}/{letter}{index:03d}" for index in range(space.planes))
+
+    @abstractmethod
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of a plane; reads headers."""
+
+    @abstractmethod
+    def picture(self, index: int) -> NDArray[Any]:
+        """Return a plane as (C, H, W) uint8 or float32, 0 to 255, RGB where C is 3.
+
+        The first call may decode the whole source.
+        """
+
+    def truth(self, index: int) -> Sample | None:  # noqa: ARG002  # for sources that have one
+        """Return a plane with its true objects, where they are known."""
+        return None
+
+    def release(self) -> None:  # noqa: B027  # most have nothing to forget
+        """Forget what was decoded."""
+
+    def digest(self) -> str:
+        """Return a hash of the bytes of all files: what was predicted is told from what is new.
+
+        Raises:
+            DatasetError: if a file cannot be read.
+        """
+        total = hashlib.blake2b(digest_size=16)
+        for path in self.files:
+            try:
+                with path.open("rb") as file:
+                    total.update(hashlib.file_digest(file, "blake2b").digest())
+            except OSError as error:
+                raise DatasetError(
+                    "the file cannot be read", where=path, found=error.strerror or error
+                ) from error
+        return total.hexdigest()
+
+
+class PictureSource(Source):
+    """A flat image file.
+
+    Args:
+        name: Identifier.
+        path: The file.
+        preprocessing: As in training.
+    """
+
+    def __init__(self, name: str, path: Path, preprocessing: Preprocessing) -> None:
+        super().__init__(name, (path,))
+        self.preprocessing = preprocessing
+
+    @property
+    def space(self) -> None:
+        """A picture has none."""
+        return
+
+    def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002  # there is one
+        """See `Source`."""
+        return probe_image(self.files[0])
+
+    def picture(self, index: int) -> NDArray[Any]:  # noqa: ARG002  # there is one
+        """See `Source`."""
+        return self.preprocessing.picture(self.files[0])
+
+
+class PlaneSource(Source):
+    """Planes that are decoded together: kept as (C, Z, Y, X) until they are released."""
+
+    def __init__(self, name: str, files: tuple[Path, ...], preprocessing: Preprocessing) -> None:
+        super().__init__(name, files)
+        self.preprocessing = preprocessing
+        self._decoded: NDArray[Any] | None = None
+
+    @abstractmethod
+    def _decode(self) -> NDArray[Any]: ...
+
+    def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002  # all have the same
+        """See `Source`."""
+        assert self.space is not None  # only pictures have none
+        return self.space.plane_size
+
+    def picture(self, index: int) -> NDArray[Any]:
+        """See `Source`."""
+        assert self.space is not None  # as above
+        if self._decoded is None:
+            self._decoded = self._decode()
+        plane = np.take(self._decoded, index, axis=self.space.axis + 1)
+        return self.preprocessing.as_image(plane, self.files[0])
+
+    def release(self) -> None:
+        """See `Source`."""
+        self._decoded = None
+
+
+class VolumeSource(PlaneSource):
+    """A NIfTI or NRRD volume."""
+
+    @cached_property
+    def space(self) -> VolumeSpace:
+        """See `Source`."""
+        geometry = probe_volume(self.files[0])
+        return VolumeSpace(
+            kind="volume",
+            shape=geometry.shape,
+            axis=geometry.slice_axis(self.preprocessing.axis),
+            files=self.files,
+            geometry=geometry,
+        )
+
+    def _decode(self) -> NDArray[Any]:
+        channels = read_volume(self.files[0]).array
+        return self.preprocessing.planes(channels, self.files[0], is_volume=True)
+
+
+class StackSource(PlaneSource):
+    """A TIFF stack; its planes lie one behind the other, nothing is known about where."""
+
+    @cached_property
+    def space(self) -> VolumeSpace:
+        """See `Source`."""
+        shape = stack_shape(self.files[0])
+        if shape is None:
+            raise DatasetError("the TIFF is no stack", where=self.files[0])
+        return VolumeSpace(kind="stack", shape=shape, axis=0, files=self.files)
+
+    def _decode(self) -> NDArray[Any]:
+        channels = read_stack(self.files[0])
+        return self.preprocessing.planes(channels, self.files[0], is_volume=False)
+
+
+class SeriesSource(PlaneSource):
+    """A DICOM series, or one DICOM image without a position.
+
+    Args:
+        name: Identifier.
+        series: The files and where they lie.
+        preprocessing: As in training.
+    """
+
+    def __init__(self, name: str, series: DicomSeries, preprocessing: Preprocessing) -> None:
+        super().__init__(name, series.paths, preprocessing)
+        self.series = series
+
+    @cached_property
+    def space(self) -> VolumeSpace:
+        """See `Source`."""
+        series, geometry = self.series, self.series.geometry
+        return VolumeSpace(
+            kind="dicom",
+            shape=(1, *series.size) if geometry is None else geometry.shape,
+            axis=0 if geometry is None else self._axis(geometry),
+            files=self.files,
+            geometry=geometry,
+            evenly_spaced=series.evenly_spaced,
+        )
+
+    def _axis(self, geometry: VolumeGeometry) -> int:
+        # Where nothing else was chosen, the planes are the images as they were taken.
+        if self.preprocessing.axis == "auto":
+            return geometry.axes.index(2)
+        return geometry.slice_axis(self.preprocessing.axis)
+
+    def _decode(self) -> NDArray[Any]:
+        channels: NDArray[Any] = read_series(self.series)
+        if self.series.channels == 3:  # colours, which are of 8 bits
+            channels = channels.clip(0, 255).astype(np.uint8)
+        return self.preprocessing.planes(channels, self.files[0], is_volume=True)

@@ -1,0 +1,91 @@
+"""Runs a model for its allocations alone: tensors have shapes and sizes, but no values."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import chain
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from samft.planning.tracker import LiveMemory
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+class Rehearsal:
+    """A place where models run without memory and arithmetic, and their allocations are noted.
+
+    Args:
+        device_type: What is rehearsed: `cpu`, or `cuda`, which needs no GPU. The tensors say that
+            they are on the CPU either way.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        self.device_type = device_type
+        self.memory = LiveMemory()
+        # Constants such as position ramps stay real; they are small.
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def copy(self, module: AnyModule) -> AnyModule:
+        """Return a copy of `module` without values; what is shared in it stays shared."""
+        tensors = chain(module.parameters(), module.buffers())
+        with self._mode:
+            memo: dict[int, Any] = {id(each): _twin(each) for each in tensors}  # Any: deepcopy's
+        return copy.deepcopy(module, memo)
+
+    @contextmanager
+    def running(self) -> Iterator[LiveMemory]:
+        """Everything within runs as described."""
+        place = nullcontext() if self.device_type == "cpu" else _as_on_gpu()
+        unknown = _Unknown()  # type: ignore[no-untyped-call]  # torch left it untyped
+        with place, self._mode, self.memory, unknown:
+            yield self.memory
+
+
+def _twin(tensor: Tensor) -> Tensor:
+    """Return a tensor like `tensor` on the CPU, wherever that is; in `FakeTensorMode` a fake."""
+    size, stride = tensor.shape, tensor.stride()
+    twin = torch.empty_strided(size, stride, dtype=tensor.dtype, device="cpu")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
+    return twin
+
+
+class _Unknown(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch left it untyped
+    """Answers 0 where code asks for a value that nobody has computed."""
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # Any: whatever the operator takes and gives
+        try:
+            return func(*args, **(kwargs or {}))
+        except DataDependentOutputException:
+            return 0
+
+
+@contextmanager
+def _as_on_gpu() -> Iterator[None]:
+    """Let code take the ways it takes on a GPU: fake tensors deny that they are on the CPU.
+
+    The fused attention of CPUs, which the fake tensors then meet, keeps what that of GPUs keeps:
+    its output and a number for each query.
+    """
+    FakeTensor.is_cpu = property(lambda _: False)  # type: ignore[assignment]  # read-only in stubs
+    try:
+        yield
+    finally:
+        del FakeTensor.is_cpu

@@ -1,0 +1,63 @@
+"""The size of a step, from a batch or from a few images of a data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import torch
+
+from samft.data.split_datamodule import SplitDataModule
+from samft.planning.step import StepShape, Trainable
+from samft.types import SamBatch
+
+_LOOKED_AT = 8  # images whose objects are counted
+
+
+def shape_of(module: Trainable, batch: SamBatch, *, precision: str | None = None) -> StepShape:
+    """Return the size of a step on `batch`.
+
+    Args:
+        module: What is trained.
+        batch: On the device it is trained on.
+        precision: The trainer's; default: what the running autocast says.
+    """
+    counts = Counter(batch.image_index.tolist())
+    device_type = batch.images.device.type
+    return StepShape(
+        images=len(batch.sample_ids),
+        objects=_chosen(module, (counts[index] for index in range(len(batch.sample_ids)))),
+        layers=batch.layers.shape[1],
+        precision=precision or _running_precision(device_type),
+        device_type=device_type,
+    )
+
+
+def fullest_shape(
+    module: Trainable, data: SplitDataModule, *, precision: str, device_type: str
+) -> StepShape:
+    """Return the step of one image, as full of objects as any of a few training images."""
+    dataset = data.dataset("train", augment=True)
+    step = max(1, len(dataset) // _LOOKED_AT)
+    samples = [dataset[index] for index in range(0, len(dataset), step)][:_LOOKED_AT]
+    return StepShape(
+        images=1,
+        objects=_chosen(module, [max(sample.num_objects for sample in samples)]),
+        layers=max(sample.layers.shape[0] for sample in samples),
+        precision=precision,
+        device_type=device_type,
+    )
+
+
+def _chosen(module: Trainable, counts: Iterable[int]) -> int:
+    """Return how many objects a step takes of images with so many."""
+    prompts = module.objective.prompts
+    most = prompts.max_objects_per_image
+    return sum(min(count, most) + prompts.background_clicks for count in counts)
+
+
+def _running_precision(device_type: str) -> str:
+    if not torch.is_autocast_enabled(device_type):
+        return "32-true"
+    half = torch.get_autocast_dtype(device_type) == torch.float16
+    return "16-mixed" if half else "bf16-mixed"

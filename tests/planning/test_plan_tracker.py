@@ -1,0 +1,75 @@
+"""Following live memory, with real and with fake tensors."""
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from samft.planning.replay import play
+from samft.planning.tracker import LiveMemory
+
+MIB = 2**20
+
+
+class Exact:
+    """Lays nothing out: holds what is alive at most."""
+
+    def __init__(self) -> None:
+        self.held = self.now = 0
+        self.sizes: list[int] = []
+
+    def allocate(self, size: int) -> int:
+        self.now += size
+        self.held = max(self.held, self.now)
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def free(self, place: int) -> None:
+        self.now -= self.sizes[place]
+
+
+def work(memory: LiveMemory) -> None:
+    with memory.labelled("first"):
+        a = torch.zeros(MIB, dtype=torch.uint8)
+        b = torch.zeros(2 * MIB, dtype=torch.uint8)
+        view = a[10:]
+    del a
+    with memory.labelled("second"):
+        b = b.float()  # both are there for a moment: 1 + 2 + 8
+    del view, b
+
+
+def test_real_and_fake_tensors_count_alike_and_views_count_once() -> None:
+    histories = []
+    for modes in ((), (FakeTensorMode(),)):
+        memory = LiveMemory()
+        for mode in modes:
+            mode.__enter__()
+        with memory:
+            work(memory)
+        for mode in modes:
+            mode.__exit__(None, None, None)
+        histories.append(memory.history)
+    real, fake = (play(history, Exact()) for history in histories)
+    assert real == fake
+    assert real.held == 11 * MIB
+    assert real.parts == {"first": 3 * MIB, "second": 8 * MIB}
+    assert real.gaps == 0
+
+
+def test_everything_is_forgotten_in_the_end() -> None:
+    memory = LiveMemory()
+    with memory:
+        work(memory)
+    events = memory.history.events
+    assert sorted(e for e in events if e >= 0) == sorted(~e for e in events if e < 0)
+
+
+def test_a_label_can_be_given_afterwards() -> None:
+    memory = LiveMemory()
+    before = torch.zeros(5)
+    with memory:
+        memory.follow([before], "weights")
+        with memory.labelled("backward"):
+            made = torch.zeros(7)
+        memory.follow([made], "gradients")
+    peak = play(memory.history, Exact())
+    assert peak.parts == {"weights": 20, "gradients": 28}
