@@ -87,9 +87,8 @@ def _factors(frame: Frame, like: Tensor) -> Tensor:
     # The two factors differ slightly because each side is rounded on its own; the official code
     # does the same.
     (height, width), (new_height, new_width) = frame.original_size, frame.input_size
-    return torch.tensor(
-        [new_width / width, new_height / height], dtype=like.dtype, device=like.device
-    )
+    dtype = like.dtype if like.is_floating_point() else torch.float32  # never cut to whole numbers
+    return torch.tensor([new_width / width, new_height / height], dtype=dtype, device=like.device)
 
 
 def logits_to_original(logits: Tensor, frame: Frame) -> Tensor:

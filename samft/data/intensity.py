@@ -57,8 +57,8 @@ def percentile_range(values: NDArray[Any], low: float, high: float) -> tuple[flo
     """Return two percentiles of the finite values above the smallest one.
 
     The smallest value is the background of a skull-stripped brain, the padding outside a scanner's
-    circle, the black of an empty field: it says nothing about contrast. Of large arrays every n-th
-    value is used.
+    circle, the black of an empty field: it says nothing about contrast, unless there is but one
+    value beside it. Of large arrays every n-th value is used.
 
     Args:
         values: Numbers of any shape.
@@ -72,7 +72,7 @@ def percentile_range(values: NDArray[Any], low: float, high: float) -> tuple[flo
     if inside.size == 0:
         return 0.0, 0.0
     lower, upper = np.percentile(inside, (low, high))
-    return float(lower), float(upper)
+    return float(lower if lower < upper else finite.min()), float(upper)
 
 
 def to_uint8(values: NDArray[Any], lowest: float, highest: float) -> NDArray[np.uint8]:

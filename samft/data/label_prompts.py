@@ -63,7 +63,8 @@ class LabelFiles:
         """
         path = self._file(source.name)
         if path is not None and source.space is not None:
-            labels = np.take(self._read_volume(path, source), index, axis=source.space.axis)
+            volume = self._read_volume(path, source)
+            labels = np.asarray(np.take(volume, index, axis=source.space.axis), np.int32)
         else:
             path = self._file(source.planes[index])
             if path is None:
@@ -109,7 +110,8 @@ class LabelFiles:
 def _read_flat(path: Path) -> NDArray[np.int32]:
     labels = read_label_map(path)
     if np.isin(labels, (0, 255)).all() and labels.any():
-        return from_class_map((labels > 0).astype(np.int32), {1: 0}, mode="component").layers[0]
+        pieces = from_class_map((labels > 0).astype(np.int32), {1: 0}, mode="component").layers[0]
+        return np.asarray(pieces, np.int32)
     return labels
 
 

@@ -42,19 +42,22 @@ class FoundSources:
     failures: dict[str, SamftError]
 
 
-def find_sources(source: str, preprocessing: Preprocessing) -> FoundSources:
+def find_sources(source: str | Sequence[str], preprocessing: Preprocessing) -> FoundSources:
     """Find what is to be predicted.
 
     Args:
         source: A file, a folder (searched with its subfolders), a glob pattern, or a CSV file with
             a column `image` of paths in the folder of the CSV file; `package:NAME/FOLDER` is a
-            folder inside an installed package.
+            folder inside an installed package. Several are files and folders, such as a shell
+            makes of a pattern.
         preprocessing: As in training.
 
     Raises:
         SamftError: if there is nothing to predict.
     """
-    root, paths, missing = _named(source)
+    words = [source] if isinstance(source, str) else list(source)
+    root, paths, missing = _named(words[0]) if len(words) == 1 else _several(words)
+    searched = len(words) == 1 and _is_searched(words[0])
     dicom = [path for path in paths if not path.name.lower().endswith(_NAMED) and is_dicom(path)]
     taken = set(dicom)
     found: list[Source] = []
@@ -63,7 +66,7 @@ def find_sources(source: str, preprocessing: Preprocessing) -> FoundSources:
         name = relative_name(root, path)
         if path.name.lower().endswith(_NAMED):
             found.append(_from_file(name, path, preprocessing))
-        elif path not in taken and not _is_searched(source):
+        elif path not in taken and not searched:
             failures[name] = DatasetError(
                 "the file is of no kind that can be read", where=path, expected=_KINDS
             )
@@ -100,6 +103,18 @@ def _named(source: str) -> tuple[Path, list[Path], dict[str, SamftError]]:
         return root, sorted({*list_files(root), *_nameless_files(root)}), {}
     root = resolve_root(str(Path(*parts[:first])) if first else ".")
     return root, match_files(root, str(Path(*parts[first:])), setting="source"), {}
+
+
+def _several(words: Sequence[str]) -> tuple[Path, list[Path], dict[str, SamftError]]:
+    named = [Path(word).expanduser() for word in words]
+    missing = next((path for path in named if not path.exists()), None)
+    if missing is not None:
+        raise DatasetError("the file or folder does not exist", where=missing)
+    folders = [path.resolve() for path in named if path.is_dir()]
+    files = [path.parent.resolve() / path.name for path in named if not path.is_dir()]
+    root = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
+    below = [path for folder in folders for path in (*list_files(folder), *_nameless_files(folder))]
+    return root, sorted({*files, *below}), {}
 
 
 def _nameless_files(root: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from samft.inference.crops import Crop, crop_boxes, given_grids, layer_grids
 from samft.inference.embedding import embed_images, evaluating
 from samft.inference.filters import near_crop_edge, stability_scores
 from samft.inference.images import ImageLike, image_tensor
-from samft.inference.masks import original_logits
+from samft.inference.masks import original_logits, prompts_at_once
 from samft.inference.nms import box_nms, mask_nms
 from samft.inference.prompt_arrays import Numbers, candidate_prompts
 from samft.inference.records import MaskRecord
@@ -166,7 +166,8 @@ class AutomaticMasks:
             return
         x1, y1, x2, y2 = crop.box
         embedding, (frame,) = embed_images(self.sam, [task.pixels[:, y1:y2, x1:x2]])
-        for chunk in torch.split(prompts, self.settings.points_per_batch):
+        at_once = prompts_at_once(embedding, most=self.settings.points_per_batch)
+        for chunk in torch.split(prompts, at_once):
             asked = _prompt_batch(chunk, crop, frame).to(embedding.device)
             output = self.sam.decode(embedding, asked, multimask=True)
             if task.from_candidates:

@@ -19,7 +19,8 @@ class AutomaticMaskSettings(Settings):
 
     Args:
         points_per_side: Points along each side of the grid; each is one prompt.
-        points_per_batch: Prompts decoded at once; bounds memory, does not change the result.
+        points_per_batch: Most prompts decoded at once; bounds memory, does not change the
+            result. A CPU takes fewer at a time.
         pred_iou_thresh: Predicted IoU that a mask must exceed; 0 or less for none.
         stability_score_thresh: Stability that a mask must reach, 0 to 1; 0 for none.
         stability_score_offset: Logits by which the threshold is moved to measure stability.

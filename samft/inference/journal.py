@@ -50,7 +50,8 @@ class Journal:
             _check_same(before, _plain(plan or {}), root)
             self.folder.remove_halves()
             return
-        self.folder.remove_half(root / PLAN)  # killed before anything else was written
+        if root.is_dir():
+            self.folder.remove_half(root / PLAN)  # killed before anything else was written
         refuse_to_overwrite(root, overwrite=overwrite)
         self._forget()
         root.mkdir(parents=True, exist_ok=True)

@@ -87,12 +87,8 @@ class PredictionFiles:
     def write(self, prediction: ImagePrediction, digest: str = "") -> None:
         """Write one image's results in every chosen format."""
         files = [path for item in self.formats for path in item.write_image(prediction)]
-        values = {
-            "digest": digest,
-            "files": self._relative(files),
-            "prediction": prediction.to_dict(),
-        }
-        self.journal.enter(_IMAGES, prediction.sample_id, values)
+        values = {"digest": digest, "prediction": prediction.to_dict()}
+        self._enter(_IMAGES, prediction.sample_id, files, values)
 
     def write_volume(
         self, name: str, space: VolumeSpace, planes: Sequence[str], digest: str = ""
@@ -112,17 +108,22 @@ class PredictionFiles:
 
         volume = VolumeResult(name, space, plane, linking=self.linking)
         files = [path for item in self.formats for path in item.write_volume(volume)]
-        self.journal.enter(_VOLUMES, name, {"digest": digest, "files": self._relative(files)})
+        self._enter(_VOLUMES, name, files, {"digest": digest})
 
     def close(self) -> None:
         """Write what is about all images together; call once, after every writer ended."""
         files = [path for item in self.formats for path in item.finish(self._predictions())]
-        self.journal.enter(_TOGETHER, "all", {"files": self._relative(files)})
+        self._enter(_TOGETHER, "all", files, {})
         if self.plan is None:
             self.journal.end()
 
-    def _relative(self, files: Sequence[Path]) -> list[str]:
-        return [self.folder.relative(path) for path in files]
+    def _enter(self, kind: str, name: str, files: Sequence[Path], values: Plan) -> None:
+        """Enter what was written, and delete what an earlier version of the source left beside."""
+        written = [self.folder.relative(path) for path in files]
+        before = self.journal.entry(kind, name) or {}
+        for gone in set(before.get("files", ())) - set(written):
+            self.folder.remove(str(gone))
+        self.journal.enter(kind, name, {**values, "files": written})
 
     def _check(self, sources: Sequence[Source]) -> None:
         for source in sources:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 
-from samft.objective import objects_at_once
 from samft.planning.allocators import CHeap, CudaCache
 from samft.planning.machine import resident_bytes
 from samft.planning.replay import Peak, play
@@ -85,19 +84,6 @@ def _process_bytes(module: Trainable) -> int:
 
 
 def _peak(module: Trainable, shape: StepShape) -> Peak:
-    """Rehearse two rounds of the decoder at most; what more objects add is the same for each."""
-    cells = module.sam.config.grid_size**2
-    on_cpu = shape.device_type == "cpu"
-    at_once = module.objective.max_prompts_per_step or objects_at_once(cells, on_cpu=on_cpu)
-    if shape.objects <= 2 * at_once:
-        return _played(module, shape)
-    one, two = (_played(module, replace(shape, objects=count * at_once)) for count in (1, 2))
-    more = (two.held - one.held) * (shape.objects - 2 * at_once) // at_once
-    parts = two.parts | {DECODER: two.parts.get(DECODER, 0) + more}
-    return Peak(two.held + more, parts)
-
-
-def _played(module: Trainable, shape: StepShape) -> Peak:
     allocator = CHeap() if shape.device_type == "cpu" else CudaCache()
     with torch.enable_grad():
         return play(rehearse(module, shape), allocator)

@@ -54,7 +54,7 @@ def _candidates(module: Trainable, shape: StepShape) -> Iterator[tuple[str, Trai
         yield f"data.batch_size {half}", module, smaller
     if module.adapted.embeddings_change:
         yield "model.checkpoint_blocks true", Variant.of(module).recomputing(), shape
-        yield "model.adapt frozen", Variant.of(module).without_encoder(), shape
+        yield "model.adapt frozen", Variant.of(module).frozen(), shape
     at_once = min(_at_once(module, shape), shape.objects)
     if at_once > 1:
         few = max(1, at_once // 4)

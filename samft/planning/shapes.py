@@ -7,9 +7,12 @@ from collections.abc import Iterable
 
 import torch
 
+from samft.data.geometry import frame_for
 from samft.data.split_datamodule import SplitDataModule
+from samft.data.trimming import trimmed_size
+from samft.models.sam import Sam
 from samft.planning.step import StepShape, Trainable
-from samft.types import SamBatch
+from samft.types import SamBatch, Sample
 
 _LOOKED_AT = 8  # images whose objects are counted
 
@@ -28,6 +31,8 @@ def shape_of(module: Trainable, batch: SamBatch, *, precision: str | None = None
         images=len(batch.sample_ids),
         objects=_chosen(module, (counts[index] for index in range(len(batch.sample_ids)))),
         layers=batch.layers.shape[1],
+        size=(batch.images.shape[-2], batch.images.shape[-1]),
+        pixels=batch.images.dtype,
         precision=precision or _running_precision(device_type),
         device_type=device_type,
     )
@@ -40,13 +45,24 @@ def fullest_shape(
     dataset = data.dataset("train", augment=True)
     step = max(1, len(dataset) // _LOOKED_AT)
     samples = [dataset[index] for index in range(0, len(dataset), step)][:_LOOKED_AT]
+    whole = all(sample.image.dtype == torch.uint8 for sample in samples)
     return StepShape(
         images=1,
         objects=_chosen(module, [max(sample.num_objects for sample in samples)]),
         layers=max(sample.layers.shape[0] for sample in samples),
+        size=_size(module.sam, samples),
+        pixels=torch.uint8 if whole else torch.float32,
         precision=precision,
         device_type=device_type,
     )
+
+
+def _size(sam: Sam, samples: Iterable[Sample]) -> tuple[int, int] | None:
+    """Return the size of a batch of all of these images; `None` where all are padded alike."""
+    if not sam.trim_padding:
+        return None
+    frames = (frame_for(sample.size, sam.image_size) for sample in samples)
+    return trimmed_size(frames, sam.config.patch_size)
 
 
 def _chosen(module: Trainable, counts: Iterable[int]) -> int:

@@ -18,6 +18,7 @@ from samft.models.sam import Sam
 from samft.objective import InteractiveObjective
 from samft.optim import OptimizerSettings, build_optimizer
 from samft.planning.fake import Rehearsal
+from samft.planning.pieces import FewPieces
 from samft.planning.tracker import History, LiveMemory
 from samft.prompts.combining import JoinedPrompts
 from samft.prompts.simulators import NoisyBox, SeveralPoints
@@ -82,6 +83,8 @@ class StepShape:
         images: Of the batch.
         objects: Of the whole batch, after the choice that training makes.
         layers: Label layers of each image.
+        size: (height, width) of the images, pixels; default: the square that the model sees.
+        pixels: Type of the images as they come from the loader: uint8, or float32.
         precision: The trainer's, such as `32-true` or `bf16-mixed`.
         device_type: `cpu` or `cuda`; the latter needs no GPU.
     """
@@ -89,6 +92,8 @@ class StepShape:
     images: int
     objects: int
     layers: int = 1
+    size: tuple[int, int] | None = None
+    pixels: torch.dtype = torch.uint8
     precision: str = "32-true"
     device_type: str = "cpu"
 
@@ -97,7 +102,7 @@ def rehearse(module: Trainable, shape: StepShape) -> History:
     """Return what a step allocates once the optimiser has its state.
 
     The image encoder, the decoder, the loss, both backward passes and the optimiser run as they are
-    on tensors without values. The prompts are several points and a box for each object, and one
+    on tensors without values; of the decoder's pieces the first ones. The prompts are several points and a box for each object, and one
     corrective click follows: the most that a decoder pass holds. As in Lightning's loop, gradients
     of the step before are there until the loss is computed.
 
@@ -147,6 +152,7 @@ def _loss(module: Trainable, sam: Sam, batch: SamBatch, memory: LiveMemory) -> T
         loss_stride=given.loss_stride,
         max_prompts_per_step=given.max_prompts_per_step,
     )
+    sam.decode = FewPieces(sam)  # type: ignore[method-assign]  # of a copy that is ours alone
     objective.simulator = JoinedPrompts([SeveralPoints(most=max(1, most)), NoisyBox()])
     generator = torch.Generator().manual_seed(0)
     with memory.labelled(ENCODER):
@@ -209,11 +215,10 @@ def _gradients(sam: Sam) -> Iterable[Tensor]:
 
 def _batch(sam: Sam, shape: StepShape) -> SamBatch:
     side, count = sam.image_size, shape.objects
-    channels = sam.num_channels
-    size = (side, side)
+    size = shape.size or (side, side)
     fields: dict[str, Any] = {  # Any: the fields are of several types
-        "images": torch.zeros(shape.images, channels, side, side),
-        "layers": torch.zeros(shape.images, shape.layers, side, side, dtype=torch.int32),
+        "images": torch.zeros(shape.images, sam.num_channels, *size, dtype=shape.pixels),
+        "layers": torch.zeros(shape.images, shape.layers, *size, dtype=torch.int32),
         "image_index": torch.zeros(count, dtype=torch.int64),
         "object_layer": torch.zeros(count, dtype=torch.int64),
         "object_value": torch.ones(count, dtype=torch.int32),

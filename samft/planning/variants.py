@@ -63,11 +63,10 @@ class Variant:
                 stage.checkpointed = [True] * len(stage.checkpointed)
         return self
 
-    def without_encoder(self) -> Self:
-        """Train nothing of the image encoder, nor what lies in front of it; in place."""
+    def frozen(self) -> Self:
+        """Train the mask decoder alone, as the preset `frozen` does; in place."""
         for name, part in self.sam.named_children():
-            if name not in ("prompt_encoder", "mask_decoder"):
-                part.requires_grad_(requires_grad=False)
+            part.requires_grad_(requires_grad=name == "mask_decoder")
         return self
 
     def decoding(self, at_once: int) -> Self:

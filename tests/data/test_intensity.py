@@ -33,6 +33,11 @@ def test_percentiles_leave_out_the_background() -> None:
     assert percentile_range(values, 0, 50) == pytest.approx((0, 50))
 
 
+def test_one_value_beside_the_background_is_seen() -> None:
+    values = np.array([0.0, 0.0, 0.0, 200.0, 200.0])
+    assert percentile_range(values, 0.5, 99.5) == (0, 200)
+
+
 def test_percentiles_of_constants_and_nothing_finite() -> None:
     assert percentile_range(np.zeros((4, 4)), 1, 99) == (0, 0)
     assert percentile_range(np.full(4, np.nan), 1, 99) == (0, 0)

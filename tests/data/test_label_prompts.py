@@ -7,8 +7,10 @@ import pytest
 import tifffile
 from fixtures_data import ct_volume, discs, picture, save, write_nifti
 
+from samft.data.geometry import frame_for
 from samft.data.label_prompts import LabelFiles
 from samft.data.preprocessing import Preprocessing
+from samft.data.prompted import recorded_batch
 from samft.data.source_files import find_sources
 from samft.errors import PromptError
 
@@ -33,6 +35,20 @@ def test_boxes_of_flat_labels(tmp_path: Path) -> None:
         for prompt in prompts:
             rows, columns = np.nonzero(labels == prompt.object_id)
             assert prompt.box == (columns.min(), rows.min(), columns.max(), rows.max())
+
+
+def test_boxes_reach_the_model_in_its_own_pixels(tmp_path: Path) -> None:
+    """They are whole numbers, which once made the factor to the input a whole number as well."""
+    labels = discs(0)
+    save(tmp_path / "images/a.png", picture(labels, 0))
+    save(tmp_path / "labels/a.png", labels.astype(np.uint8))
+    files = LabelFiles(str(tmp_path / "labels"))
+    prompts = files.prompts(files.plane(sources(tmp_path / "images")[0], 0))
+    for side in (30, 100, 1000):
+        frame = frame_for(labels.shape, side)
+        factors = np.divide(frame.input_size, labels.shape)[[1, 0, 1, 0]]
+        expected = np.array([prompt.box for prompt in prompts]) * factors
+        assert np.allclose(recorded_batch([prompts], [frame]).boxes, expected, atol=1e-3)
 
 
 def test_pieces_of_a_black_and_white_mask(tmp_path: Path) -> None:

@@ -75,6 +75,19 @@ def test_a_glob(mixed: Path) -> None:
     assert [source.name for source in found(f"{mixed}/*.*").sources] == ["a.png", "stack.tif"]
 
 
+def test_several_as_a_shell_makes_of_a_pattern(mixed: Path, tmp_path: Path) -> None:
+    words = [str(path) for path in sorted(mixed.iterdir())]
+    several = find_sources(words, Preprocessing())
+    assert [source.name for source in several.sources] == [
+        source.name for source in found(mixed).sources
+    ]
+    assert several.root == mixed
+    assert "of no kind that can be read" in str(several.failures["notes.txt"])
+    with pytest.raises(DatasetError, match="the file or folder does not exist") as caught:
+        find_sources([*words, str(tmp_path / "gone.png")], Preprocessing())
+    assert "gone.png" in str(caught.value)
+
+
 def test_one_file(mixed: Path) -> None:
     (source,) = found(mixed / "sub" / "ct.nii.gz").sources
     assert source.name == "ct.nii.gz"

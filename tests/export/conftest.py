@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from export_models import model_of, tiny_vit
 
+from samft.export import cvat, labelstudio, onnx, xanylabeling
 from samft.export.questions import drawn_samples, questions_about
 from samft.export.registry import export
 from samft.export.target import ExportOptions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoders(tmp_path_factory):
+    """An encoder depends on nothing but its model: the second time, copy it (seconds each)."""
+    written = {}
+    write = onnx.write_encoder
+
+    def write_or_copy(model, path):
+        if id(model) in written:
+            shutil.copy(written[id(model)], path)
+            return
+        write(model, path)
+        written[id(model)] = shutil.copy(path, tmp_path_factory.mktemp("encoder"))
+        kept.append(model)
+
+    kept = []  # an id is not given again while its model lives
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (cvat, labelstudio, onnx, xanylabeling):
+            patch.setattr(module, "write_encoder", write_or_copy)
+        yield
 
 
 @pytest.fixture(scope="session")

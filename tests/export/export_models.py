@@ -15,6 +15,7 @@ from samft.prompts.protocol import PromptProtocol
 
 def tiny_vit() -> Sam:
     """A plain vision transformer whose masks differ from point to point."""
+    torch.manual_seed(1)  # before building: `randomise` leaves the decoder's matrices as they are
     sam = build_from_config(TINY)
     randomise(sam, seed=1)
     for name, parameter in sam.mask_decoder.named_parameters():

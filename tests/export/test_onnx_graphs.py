@@ -61,7 +61,7 @@ def test_the_decoder_is_the_official_one(ours, official, points, size, has_mask,
     expected = official[single_mask](*inputs)
     for mine, theirs in zip(found, expected, strict=True):
         assert mine.shape == theirs.shape
-        assert relative_difference(mine, theirs) < 1e-4
+        assert relative_difference(mine, theirs) < 3e-4  # its attention magnifies rounding
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bright_segmenter import Bright
-from dicom_files import write_series
+from dicom_files import values, write_series
 from fixtures_data import ct_volume, discs, picture, save, write_nifti
 
 from samft.data.preprocessing import Preprocessing
@@ -68,6 +68,16 @@ def test_new_changed_and_lost_files_are_made_again(photos: Path, tmp_path: Path)
     segmenter = Bright()
     predict(photos, tmp_path / "out", segmenter=segmenter)
     assert sorted(segmenter.calls) == ["img0.png", "img2.png", "new.png"]
+
+
+def test_nothing_stays_of_an_earlier_version_of_a_source(photos: Path, tmp_path: Path) -> None:
+    write_series(photos / "series")
+    narrow = {"formats": ["dicom_seg"], "plan": {"model": "b"}}
+    predict(photos / "series", tmp_path / "out", **narrow)
+    assert (tmp_path / "out/dicom_seg/series.dcm").is_file()
+    write_series(photos / "series", np.zeros_like(values()))
+    predict(photos / "series", tmp_path / "out", **narrow)
+    assert not (tmp_path / "out/dicom_seg").exists()
 
 
 def test_other_settings_are_refused(photos: Path, tmp_path: Path) -> None:

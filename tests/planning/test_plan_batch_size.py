@@ -70,7 +70,7 @@ def test_knobs_save_what_they_say() -> None:
 
 def test_a_variant_shares_the_weights_and_nothing_else() -> None:
     subject = module(adapt="full")
-    variant = Variant.of(subject).without_encoder().recomputing().decoding(1)
+    variant = Variant.of(subject).frozen().recomputing().decoding(1)
     pairs = zip(subject.sam.parameters(), variant.sam.parameters(), strict=True)
     assert all(own.data_ptr() == twin.data_ptr() for own, twin in pairs)
     assert not variant.adapted.embeddings_change

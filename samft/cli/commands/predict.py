@@ -11,6 +11,7 @@ from samft.result_formats import Format
 
 _EPILOG = """\
 examples:
+  samft predict --weights vit_nano --source photos/
   samft predict runs/quickstart/0 --source photos/ --prompts boxes.json
   samft predict runs/microscopy/3 --source "plates/*.tif" --prompts auto --format tiff geojson
   samft predict runs/medical/0 --source scan.nii.gz --prompts rough_labels/ --format nifti
@@ -32,10 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("run", nargs="?", help="run folder or .ckpt file")
     add("--ckpt_path", help="the same as RUN")
-    add("--weights", help="plain SAM weights instead of a run: a file, a folder or a name")
-    add("--arch", help="architecture of --weights")
+    add(
+        "--weights",
+        help="plain SAM weights instead of a run: a file, a folder or a name such as vit_nano",
+    )
+    add("--arch", help="architecture of --weights; of a name it is known")
     add(
         "--source",
+        nargs="+",
+        metavar="PATH",
         help="file, folder, glob, or CSV with a column image: pictures, TIFF stacks, "
         "NIfTI, NRRD, DICOM series; without it the run's own data is used",
     )
@@ -57,7 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="settings of automatic masks, such as points_per_side=16 pred_iou_thresh=0.7",
     )
     add("--out", default="predictions", help="folder for the results (default: predictions)")
-    add("--format", nargs="+", choices=get_args(Format), default=["png", "coco", "overlay"])
+    add(
+        "--format",
+        nargs="+",
+        metavar="FORMAT",
+        choices=get_args(Format),
+        default=["png", "coco", "overlay"],
+        help=f"what to write: {', '.join(get_args(Format))} (default: png coco overlay)",
+    )
     add("--dicom-codes", metavar="FILE", help="YAML with the codes of DICOM segments")
     add(
         "--coco-ids",
@@ -111,17 +124,32 @@ def main(argv: list[str]) -> int:
     return predict_truth(options, further)
 
 
+def _arch_of(weights: str) -> str:
+    from samft.models.weights import WEIGHTS
+
+    if weights not in WEIGHTS:
+        raise ConfigError(
+            "--weights needs --arch",
+            where="samft predict",
+            found=weights,
+            expected=f"without --arch one of the names {', '.join(WEIGHTS)}",
+            fix="add --arch vit_b",
+        )
+    return WEIGHTS[weights].arch
+
+
 def _check(options: argparse.Namespace) -> None:
     given = options.run or options.ckpt_path
     if options.weights and given:
         raise ConfigError("give a run or --weights, not both", where="samft predict")
     if options.weights and not options.arch:
-        raise ConfigError("--weights needs --arch", where="samft predict", fix="add --arch vit_b")
+        options.arch = _arch_of(options.weights)
     if not options.weights and not given:
         raise ConfigError(
             "nothing to predict with",
             where="samft predict",
-            fix="give a run folder or a checkpoint, such as samft predict runs/quickstart/0",
+            fix="give a run folder or a checkpoint before the options, such as "
+            "samft predict runs/quickstart/0, or --weights",
         )
     options.run = given
     options.prompts = options.prompts or ("auto" if options.source else "gt")

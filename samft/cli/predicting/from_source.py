@@ -100,7 +100,7 @@ def predict(options: argparse.Namespace) -> int:
 def _preprocessing(options: argparse.Namespace, config: Path | None) -> Preprocessing:
     preprocessing = Preprocessing.of_config(config)
     if config is None and not options.window:
-        _log.info("no configuration of a training: intensities are scaled by percentiles")
+        _log.info("plain weights know no training: more than 8 bits are scaled by percentiles")
     if options.window:
         limits = window_limits(_window(options.window), where="--window")
         preprocessing = replace(preprocessing, limits=limits)

@@ -28,6 +28,7 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _EXPECTED = "a DICOM image"
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_REPEATABLE = frozenset({*_GREY, "RGB", "PALETTE COLOR", "HSV", "ARGB", "CMYK", "YBR_FULL"})
 _NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "SR", "REG"})
 _HEADER = (
     *("SeriesInstanceUID", "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
@@ -193,6 +194,8 @@ def _read_header(path: Path) -> _Header | None:
         from pydicom import dcmread
 
         data = dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER))
+        if data.get("Rows") is None and not (data.get("Modality") or _says_class(data)):
+            raise unreadable(path, "a file that ends in its header", _EXPECTED)
         if data.get("Rows") is None or data.get("Modality") in _NO_IMAGES:
             return None
         if int(data.get("NumberOfFrames") or 1) > 1:
@@ -219,10 +222,16 @@ def _read_header(path: Path) -> _Header | None:
     return header
 
 
+def _says_class(data: Any) -> bool:  # Any: pydicom
+    """Whether the file says what it is, as every complete one does, also a folder's index."""
+    return bool(data.file_meta.get("MediaStorageSOPClassUID"))
+
+
 def _check_kind(path: Path, photometric: str, channels: int) -> None:
     known = photometric in _GREY if channels == 1 else photometric.startswith(("RGB", "YBR"))
     if not known or channels not in (1, 3):
-        raise unreadable(path, f"{channels} samples per pixel, {photometric[:16]}", _EXPECTED)
+        named = photometric if photometric in _REPEATABLE else "colours of an unknown kind"
+        raise unreadable(path, f"{channels} samples per pixel, {named}", _EXPECTED)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:  # Any: an element's value

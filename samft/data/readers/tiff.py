@@ -86,7 +86,7 @@ def _checked_series(
             fix="save its planes as single files, or leave the file out with a narrower pattern",
         )
     check_declared_size(path, series.shape, series.dtype.itemsize)
-    check_complete(path, series)
+    check_complete(path, file)
     return series
 
 
@@ -113,19 +113,38 @@ def require_decoder(page: Any) -> None:  # Any: tifffile has no types
         )
 
 
-def check_complete(path: Path, series: Any) -> None:  # Any: tifffile has no types
-    """Refuse a file that ends before its pixels do.
+def check_complete(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse a file that ends before its pages or their pixels do.
 
     Raises:
         DatasetError: if data is missing.
     """
-    # tifffile fills missing strips with zeros; a half-copied file must not train as a black image.
+    # tifffile leaves out missing pages and fills missing strips with zeros; a half-copied file must
+    # not pass as its first page, or as a black image.
     size = path.stat().st_size
-    for page in series.pages:
+    following = _next_page(file)
+    if following is None or following >= size:
+        found = "an unfinished list of pages" if following is None else f"a page at {following}"
+        raise unreadable(path, f"{size} bytes, {found}", _EXPECTED)
+    for page in file.series[0].pages:
+        if page is None:
+            raise unreadable(path, "a page of it lies in another file", _EXPECTED)
         offsets, counts = page.dataoffsets, page.databytecounts
         end = max((o + c for o, c in zip(offsets, counts, strict=False)), default=0)
         if not offsets or end > size:
             raise unreadable(path, f"{size} bytes, its index points to byte {end}", _EXPECTED)
+
+
+def _next_page(file: tifffile.TiffFile) -> int | None:
+    """Return what stands behind the last page: 0, or where another one should be."""
+    place = file.pages.next_page_offset
+    if place is None:
+        return None
+    file.filehandle.seek(place)
+    stored = file.filehandle.read(file.tiff.offsetsize)
+    if len(stored) < file.tiff.offsetsize:
+        return None
+    return int.from_bytes(stored, "little" if file.tiff.byteorder == "<" else "big")
 
 
 def _as_seen(array: NDArray[Any], page: Any) -> NDArray[Any]:  # Any: tifffile has no types

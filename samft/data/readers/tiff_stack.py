@@ -10,10 +10,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from samft.data.readers.limits import check_declared_size, reading
-from samft.data.readers.tiff import (
-    check_complete,
-    require_decoder,
-)
+from samft.data.readers.tiff import check_complete, require_decoder
 from samft.errors import DatasetError
 
 _EXPECTED = "a TIFF stack of planes, with up to three channels"
@@ -29,11 +26,13 @@ def stack_shape(path: Path) -> tuple[int, int, int] | None:
         DatasetError: if the file is damaged, or larger than allowed.
     """
     with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
-        if not file.series or not _is_stack(file.series[0].axes):
+        if not file.series:
             return None
+        check_complete(path, file)  # first, as half a stack can look like a flat image
         series = file.series[0]
+        if not _is_stack(series.axes):
+            return None
         check_declared_size(path, series.shape, series.dtype.itemsize)
-        check_complete(path, series)
         sizes = dict(zip(series.axes, series.shape, strict=True))
         return int(series.shape[0]), int(sizes["Y"]), int(sizes["X"])
 

@@ -24,6 +24,12 @@ from samft.inference.volume_result import VolumeObject, VolumeResult
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 _SERIES_NUMBER = 900  # well behind what scanners use
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("StudyID", "StudyDate", "StudyTime", "AccessionNumber"),
+)
+"""Every image states them, if only as empty; anonymising programs take them out altogether.
+Source: DICOM PS3.3, C.7.1.1 and C.7.2.1, elements of type 2."""
 _MOST_SEGMENTS = np.iinfo(np.uint16).max
 
 
@@ -81,7 +87,7 @@ class DicomSegmentation(ResultFormat):
         with warnings.catch_warnings(), config.disable_value_validation():
             warnings.simplefilter("ignore")  # they quote the source's elements
             with reading(files[0], "a DICOM series that can be referred to", quote=False):
-                sources = [dcmread(path, stop_before_pixels=True) for path in files]
+                sources = [_complete(dcmread(path, stop_before_pixels=True)) for path in files]
                 moment = _moment()
                 uids = _Uids(sources, frames, repr(self.codes), moment.isoformat())
                 dataset = Segmentation(
@@ -139,6 +145,16 @@ class _Uids:
         from pydicom.uid import generate_uid
 
         return str(generate_uid(entropy_srcs=[self._entropy, what]))
+
+
+def _complete(header: Any) -> Any:  # Any: pydicom
+    """Return a header that highdicom accepts: no empty character set, nothing missing but empty."""
+    if "SpecificCharacterSet" in header and not header.SpecificCharacterSet:
+        del header.SpecificCharacterSet
+    for name in _MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, None)
+    return header
 
 
 def _numbered(volume: VolumeResult) -> tuple[NDArray[Any], list[VolumeObject]]:

@@ -54,6 +54,10 @@ _WANTED: Final[dict[str, Callable[[FormatOptions], dict[str, Any]]]] = {
 }
 
 
+def _nothing(options: FormatOptions) -> dict[str, Any]:  # noqa: ARG001  # as those of `_WANTED`
+    return {}
+
+
 def build_formats(
     names: Sequence[Format], folder: OutputFolder, options: FormatOptions | None = None
 ) -> list[ResultFormat]:
@@ -69,5 +73,5 @@ def build_formats(
     for name in dict.fromkeys(names):
         module, kind = FORMATS[name]
         build = getattr(import_module(f"samft.inference.formats.{module}"), kind)
-        formats.append(build(folder, **_WANTED.get(name, lambda _: {})(chosen)))
+        formats.append(build(folder, **_WANTED.get(name, _nothing)(chosen)))
     return formats
