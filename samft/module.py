@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import torch
@@ -22,7 +21,7 @@ from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
 from samft.losses import LossTerms, SamLossSettings
 from samft.models.adaptation import apply
-from samft.models.adaptation.presets import preset
+from samft.models.adaptation.presets import settle
 from samft.models.adaptation.settings import AdaptationPreset, AdaptationSettings
 from samft.models.channels import ChannelSettings
 from samft.models.registry import build_sam
@@ -135,7 +134,7 @@ class SamModule(LightningModule):
         self.sam.set_channels(None if channels is None else ChannelSettings.resolve(channels))
         self.sam.trim_padding = trim_padding
         self.base_weights = {} if weights is None else self._load(weights)
-        self.adapted = apply.adapt(self.sam, _adaptation(adapt))
+        self.adapted = apply.adapt(self.sam, settle(adapt, from_scratch=weights is None))
         self.encoder = PiecewiseEncoder(self.sam)
         self.cached_encoder = self._cached(cache_embeddings, cache_on_error)
         self.zero_shot: dict[str, float] = {}
@@ -389,10 +388,3 @@ class SamModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         names = getattr(data, "class_names", None)
         return [names[index] for index in batch.object_class.tolist()] if names else None
-
-
-def _adaptation(
-    given: AdaptationSettings | AdaptationPreset | Mapping[str, Any],
-) -> AdaptationSettings:
-    """Accept a preset's name too."""
-    return preset(given) if isinstance(given, str) else AdaptationSettings.resolve(given)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from samft.cli.lightning import SamftCLI
 from samft.cli.summary import print_trained
 from samft.data.records import SPLITS
 from samft.data.split_datamodule import SplitDataModule
+from samft.data.trimming import trim_padding
 from samft.errors import ConfigError
 from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side_by_side, stack_rows
 from samft.losses import SamLossSettings
@@ -32,7 +32,7 @@ from samft.optim import OptimizerSettings, build_optimizer
 from samft.planning.batch_size import budget, settle_batch_size
 from samft.planning.estimate import MemoryEstimate, estimate_memory
 from samft.planning.knobs import advice, gigabytes
-from samft.planning.shapes import shape_of
+from samft.planning.shapes import fullest_shape
 from samft.planning.step import GRADIENTS, OPTIMIZER, WEIGHTS
 from samft.prompts.settings import PromptSettings
 from samft.seeding import generator_for
@@ -97,8 +97,14 @@ def show_plan(
     module.train()
     loader = data.train_dataloader()
     batch: SamBatch = next(iter(loader))
-    shape = replace(
-        shape_of(module, batch, precision=str(trainer.precision)), device_type=device.type
+    if module.trim_to is not None:
+        batch = trim_padding(batch, module.trim_to)
+    shape = fullest_shape(
+        module,
+        data,
+        images=len(batch.sample_ids),
+        precision=str(trainer.precision),
+        device_type=device.type,
     )
     estimate = estimate_memory(module, shape)
     optimizer = build_optimizer(module.sam, module.optimizer_settings)

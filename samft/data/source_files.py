@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from samft.data.files import describe_contents, list_files, match_files, relative_name
@@ -97,6 +98,8 @@ def _named(source: str) -> tuple[Path, list[Path], dict[str, SamftError]]:
             return folder, *_from_csv(folder, folder / path.name)
         return folder, [folder / path.name], {}
     parts = Path(source).parts
+    if not (path.exists() or glob.has_magic(source) or source.startswith("package:")):
+        raise _missing(path)
     first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), None)
     if first is None or path.is_dir():
         root = resolve_root(source)
@@ -109,12 +112,24 @@ def _several(words: Sequence[str]) -> tuple[Path, list[Path], dict[str, SamftErr
     named = [Path(word).expanduser() for word in words]
     missing = next((path for path in named if not path.exists()), None)
     if missing is not None:
-        raise DatasetError("the file or folder does not exist", where=missing)
+        raise _missing(missing)
     folders = [path.resolve() for path in named if path.is_dir()]
     files = [path.parent.resolve() / path.name for path in named if not path.is_dir()]
     root = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
     below = [path for folder in folders for path in (*list_files(folder), *_nameless_files(folder))]
     return root, sorted({*files, *below}), {}
+
+
+def _missing(path: Path) -> DatasetError:
+    folder = path.absolute().parent
+    beside = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    close = get_close_matches(path.name, beside, n=2)
+    return DatasetError(
+        "the file or folder does not exist",
+        where=path.absolute(),
+        found=f"in {folder}: {', '.join(beside[:5])}" if beside else f"nothing in {folder}",
+        fix=f"did you mean {' or '.join(map(repr, close))}?" if close else None,
+    )
 
 
 def _nameless_files(root: Path) -> list[Path]:

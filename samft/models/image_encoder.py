@@ -219,8 +219,11 @@ class Attention(nn.Module):
         """Return (B, h, w, C) for `x` (B, h, w, C)."""
         qkv: Tensor = self.qkv(x)
         # SAM pads windows before this projection, so what is attended to in the padding is the
-        # projection's answer to a token of zeros.
-        padding: Tensor = self.qkv(x.new_zeros(1, x.shape[-1]))
+        # projection's answer to a token of zeros: its bias, with LoRA too. Reading it leaves the
+        # weight a single use, which the 8-bit export needs; a foreign wrapper may not show it.
+        bias = getattr(self.qkv, "bias", None)
+        zeros = x.new_zeros(1, x.shape[-1])
+        padding: Tensor = self.qkv(zeros) if bias is None else bias[None].to(qkv.dtype)
         height, width = x.shape[1], x.shape[2]
         attended = decomposed_attention(
             qkv,

@@ -37,9 +37,9 @@ class _Gaps:
         self._start_of: dict[int, int] = {}  # by end
         self._end_of: dict[int, int] = {}  # by start
 
-    def take(self, size: int, *, least: int | None = None) -> tuple[int, int] | None:
-        """Remove the smallest range of `least` bytes or more (default `size`): (start, end)."""
-        at = bisect_left(self._by_size, (size if least is None else least, 0))
+    def take(self, size: int) -> tuple[int, int] | None:
+        """Remove the smallest range of `size` bytes or more: (start, end)."""
+        at = bisect_left(self._by_size, (size, 0))
         if at == len(self._by_size):
             return None
         length, start = self._by_size[at]
@@ -73,36 +73,59 @@ class CHeap:
     """The C library's heap as `samft.allocator` sets it up: one range that grows.
 
     The smallest gap that fits is used. Tensors are aligned to 64 bytes, for which glibc looks for a
-    gap of 96 bytes more than it then uses: what a tensor leaves behind is too small for its like,
-    unless a neighbour is free as well.
+    gap of 96 bytes more than it then uses. What is left over at the ends of a tensor goes to small
+    objects, such as the nodes of the graph, and keeps the ranges on both sides apart until those
+    are gone too: here, until the tensor and the three that came after it are.
 
     Source: glibc 2.36, `_int_memalign` (alignment plus `MINSIZE`) and the large bins of
-        `_int_malloc`.
+        `_int_malloc`. Three: every allocation of four trainings, small ones included, replayed
+        with glibc on 2026-11-21; it holds 1.4 to 2 times what the tensors fill.
     """
 
-    _GRAIN, _SLACK = 64, 96
+    _GRAIN, _LEFT_OVER, _NEXT = 64, 96, 3
+    _SMALL = 4096  # bytes; smaller ones lie among the small objects
 
     def __init__(self) -> None:
         self.held = 0
         self._gaps = _Gaps()
         self._ends: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}  # of large tensors, by place
+        self._count = 0
+        self._live: set[int] = set()
+        self._left_over: dict[int, int] = {}  # where it starts, by the number of the tensor
 
     def allocate(self, size: int) -> int:
         """Take `size` bytes and return the place."""
+        is_large = size >= self._SMALL
         size = _rounded(size, self._GRAIN)
-        gap = self._gaps.take(size, least=size + self._SLACK)
-        if gap is None:
-            start = self._gaps.take_before(self.held)
-            self.held = start + size
-        else:
-            start, end = gap
-            self._gaps.put(start + size, end)
-        self._ends[start] = start + size
+        needed = size + self._LEFT_OVER
+        start, end = self._gaps.take(needed) or self._grown(needed)
+        used = size if is_large else needed
+        self._ends[start] = start + used
+        self._gaps.put(start + needed, end)
+        if is_large:
+            self._numbers[start], self._left_over[self._count] = self._count, start + size
+            self._live.add(self._count)
+            self._count += 1
         return start
 
     def free(self, place: int) -> None:
         """Give the place back."""
         self._gaps.put(place, self._ends.pop(place))
+        number = self._numbers.pop(place, None)
+        if number is None:
+            return
+        self._live.remove(number)
+        for each in range(max(0, number - self._NEXT), number + 1):
+            following = range(each, each + self._NEXT + 1)
+            if following.stop <= self._count and self._live.isdisjoint(following):
+                start = self._left_over.pop(each)
+                self._gaps.put(start, start + self._LEFT_OVER)
+
+    def _grown(self, size: int) -> tuple[int, int]:
+        start = self._gaps.take_before(self.held)
+        self.held = start + size
+        return start, self.held
 
 
 class CudaCache:

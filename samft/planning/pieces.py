@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import torch
@@ -11,6 +13,16 @@ from samft.models.sam import Sam
 from samft.types import MaskOutput, PromptBatch
 
 _WORKED_OUT: Final = 2  # the first piece finds the memory fresh, the second as all others do
+
+
+@contextmanager
+def few_pieces(sam: Sam) -> Iterator[None]:
+    """Let a model without values decode by `FewPieces` within."""
+    sam.decode = FewPieces(sam)  # type: ignore[method-assign]  # hides the method for a while
+    try:
+        yield
+    finally:
+        del sam.decode
 
 
 class FewPieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import cycle, islice
 
 import torch
 
@@ -39,16 +40,30 @@ def shape_of(module: Trainable, batch: SamBatch, *, precision: str | None = None
 
 
 def fullest_shape(
-    module: Trainable, data: SplitDataModule, *, precision: str, device_type: str
+    module: Trainable,
+    data: SplitDataModule,
+    *,
+    images: int = 1,
+    precision: str,
+    device_type: str,
 ) -> StepShape:
-    """Return the step of one image, as full of objects as any of a few training images."""
+    """Return the largest step to expect, from a few training images.
+
+    Args:
+        module: What is trained.
+        data: With its splits found.
+        images: Of the step; they are taken to be those of the few with most objects.
+        precision: The trainer's.
+        device_type: `cpu` or `cuda`.
+    """
     dataset = data.dataset("train", augment=True)
     step = max(1, len(dataset) // _LOOKED_AT)
     samples = [dataset[index] for index in range(0, len(dataset), step)][:_LOOKED_AT]
     whole = all(sample.image.dtype == torch.uint8 for sample in samples)
+    counts = sorted((sample.num_objects for sample in samples), reverse=True)
     return StepShape(
-        images=1,
-        objects=_chosen(module, [max(sample.num_objects for sample in samples)]),
+        images=images,
+        objects=_chosen(module, islice(cycle(counts), images)),
         layers=max(sample.layers.shape[0] for sample in samples),
         size=_size(module.sam, samples),
         pixels=torch.uint8 if whole else torch.float32,

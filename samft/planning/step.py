@@ -18,7 +18,7 @@ from samft.models.sam import Sam
 from samft.objective import InteractiveObjective
 from samft.optim import OptimizerSettings, build_optimizer
 from samft.planning.fake import Rehearsal
-from samft.planning.pieces import FewPieces
+from samft.planning.pieces import few_pieces
 from samft.planning.tracker import History, LiveMemory
 from samft.prompts.combining import JoinedPrompts
 from samft.prompts.simulators import NoisyBox, SeveralPoints
@@ -99,12 +99,14 @@ class StepShape:
 
 
 def rehearse(module: Trainable, shape: StepShape) -> History:
-    """Return what a step allocates once the optimiser has its state.
+    """Return what the first two steps allocate.
 
     The image encoder, the decoder, the loss, both backward passes and the optimiser run as they are
-    on tensors without values; of the decoder's pieces the first ones. The prompts are several points and a box for each object, and one
-    corrective click follows: the most that a decoder pass holds. As in Lightning's loop, gradients
-    of the step before are there until the loss is computed.
+    on tensors without values; of the decoder's pieces the first ones. The prompts are several
+    points and a box for each object, and one corrective click follows: the most that a decoder pass
+    holds. As in Lightning's loop, gradients of the step before are there until the loss is
+    computed. Only the second step is run. The first is the same without gradients and state of the
+    optimiser, which come to lie among what it has left.
 
     Args:
         module: The model and its settings; is left as it is.
@@ -119,9 +121,11 @@ def rehearse(module: Trainable, shape: StepShape) -> History:
     dtype = _HALF.get(shape.precision, torch.bfloat16)
     with stage.running() as memory:
         memory.follow([*sam.parameters(), *sam.buffers()], WEIGHTS)
-        optimizer = _with_state(sam, module.optimizer_settings, shape, memory)
         with memory.labelled(BATCH):
             batch, *_spare = [_batch(sam, shape) for _ in range(_BATCHES)]
+        first = len(memory.history.events)
+        optimizer = _with_state(sam, module.optimizer_settings, shape, memory)
+        start = len(memory.history.events)
         with torch.autocast("cpu", dtype, enabled=mixed):
             total = _loss(module, sam, batch, memory)
         for parameter in sam.parameters():
@@ -130,9 +134,11 @@ def rehearse(module: Trainable, shape: StepShape) -> History:
             total.backward()  # type: ignore[no-untyped-call]  # torch left it untyped
         del total
         memory.follow(_gradients(sam), GRADIENTS)
+        stop = len(memory.history.events)
         with memory.labelled(OPTIMIZER):
             _update(optimizer)
-        return memory.history.copy()  # which does not see the tensors go
+        # A copy, which does not see the tensors go.
+        return memory.history.with_before(range(start, stop), at=first)
 
 
 def _loss(module: Trainable, sam: Sam, batch: SamBatch, memory: LiveMemory) -> Tensor:
@@ -152,12 +158,11 @@ def _loss(module: Trainable, sam: Sam, batch: SamBatch, memory: LiveMemory) -> T
         loss_stride=given.loss_stride,
         max_prompts_per_step=given.max_prompts_per_step,
     )
-    sam.decode = FewPieces(sam)  # type: ignore[method-assign]  # of a copy that is ours alone
     objective.simulator = JoinedPrompts([SeveralPoints(most=max(1, most)), NoisyBox()])
     generator = torch.Generator().manual_seed(0)
     with memory.labelled(ENCODER):
         embeddings = _embeddings(module, sam, batch)
-    with memory.labelled(DECODER):
+    with memory.labelled(DECODER), few_pieces(sam):
         return objective.of_objects(batch, embeddings, generator=generator).total
 
 

@@ -36,6 +36,29 @@ class History:
         """Return a copy that stays as it is when the original goes on."""
         return History(list(self.sizes), list(self.labels), list(self.events))
 
+    def with_before(self, part: range, *, at: int) -> History:
+        """Return a copy in which a part of the events takes place once before, too.
+
+        Storages that the part makes are made twice; what it leaves the first time goes at its end.
+
+        Args:
+            part: Which events.
+            at: The event that the first time comes before.
+        """
+        result, twins = self.copy(), dict[int, int]()
+        before: list[int] = []
+        for event in self.events[part.start : part.stop]:
+            if event >= 0:
+                twins[event] = len(result.sizes)
+                result.sizes.append(self.sizes[event])
+                result.labels.append(self.labels[event])
+                before.append(twins[event])
+            elif ~event in twins:
+                before.append(~twins.pop(~event))
+        before += [~number for number in twins.values()]
+        result.events[at:at] = before
+        return result
+
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch left it untyped
     """Notes when storages appear and go; those of fake tensors count as if they were real.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from benchmarks.nano import prompt_styles
 
 
 @pytest.mark.slow
-def test_every_style_has_its_row(data_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_style_has_its_row(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = replace(prompt_styles.AUTOMATIC, points_per_side=5)
+    monkeypatch.setattr(prompt_styles, "AUTOMATIC", few)
     words = ["--data", str(data_folder), "--images", "4", "--test-images", "1"]
     assert prompt_styles.main([*words, "--seconds", "0.5"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()

@@ -226,6 +226,7 @@ def test_corrupt_run_folder_for_test(capsys, tmp_path: Path) -> None:
         ([], "nothing to predict with"),
         (["no/run", "--source", "x"], "no such run folder or checkpoint"),
         (["--weights", "x.pth", "--source", "x"], "--weights needs --arch"),
+        (["--weights", "vit_nanoo", "--source", "x"], "did you mean 'vit_nano'"),
         (["--weights", "vit_nano", "--source", "no/folder"], "no/folder"),
         (["run", "--weights", "x.pth"], "not both"),
     ],

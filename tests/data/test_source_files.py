@@ -88,6 +88,15 @@ def test_several_as_a_shell_makes_of_a_pattern(mixed: Path, tmp_path: Path) -> N
     assert "gone.png" in str(caught.value)
 
 
+def test_a_path_with_a_slip(mixed: Path) -> None:
+    with pytest.raises(DatasetError, match="the file or folder does not exist") as caught:
+        found(mixed / "stak.tif")
+    assert "did you mean 'stack.tif'?" in str(caught.value)
+    with pytest.raises(DatasetError, match="the file or folder does not exist") as caught:
+        found(mixed / "no" / "folder")
+    assert f"nothing in {mixed / 'no'}" in str(caught.value)
+
+
 def test_one_file(mixed: Path) -> None:
     (source,) = found(mixed / "sub" / "ct.nii.gz").sources
     assert source.name == "ct.nii.gz"

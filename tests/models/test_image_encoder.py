@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny_sam import TINY, tiny_sam
+from torch import nn
 
 from samft.models import chunked_attention, pieces
 from samft.models.image_encoder import Attention, ImageEncoder
@@ -77,9 +78,16 @@ def test_the_projections_see_no_padding(images):
             )
     encoder(images[:1])
     tokens = TINY.grid_size**2
-    assert seen["proj"] == [tokens] * 3
-    # ... and one token of zeros per block, whose projection fills the windows up
-    assert sorted(seen["qkv"]) == [1] * 3 + [tokens] * 3
+    assert seen == {"qkv": [tokens] * 3, "proj": [tokens] * 3}
+
+
+def test_a_foreign_layer_without_a_bias_fills_the_windows_up(images):
+    """As a LoRA that others wrap around the projection: asked about a token of zeros."""
+    encoder = tiny_sam().image_encoder
+    expected = encoder(images[:1])
+    for block in encoder.blocks:
+        block.attn.qkv = nn.Sequential(block.attn.qkv)
+    torch.testing.assert_close(encoder(images[:1]), expected)
 
 
 def test_images_do_not_influence_each_other(images):

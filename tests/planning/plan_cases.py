@@ -29,3 +29,20 @@ def batch_of(images: int) -> SamBatch:
     """Return drawn images with four objects or more each."""
     samples = [generate(seed, size=SIDE, look="shapes") for seed in range(images)]
     return collate(samples, image_size=SIDE)
+
+
+class Exact:
+    """An allocator that lays nothing out: it holds what is alive at most."""
+
+    def __init__(self) -> None:
+        self.held = self.now = 0
+        self.sizes: list[int] = []
+
+    def allocate(self, size: int) -> int:
+        self.now += size
+        self.held = max(self.held, self.now)
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def free(self, place: int) -> None:
+        self.now -= self.sizes[place]

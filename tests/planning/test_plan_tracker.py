@@ -1,29 +1,13 @@
 """Following live memory, with real and with fake tensors."""
 
 import torch
+from planning.plan_cases import Exact
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from samft.planning.replay import play
-from samft.planning.tracker import LiveMemory
+from samft.planning.tracker import History, LiveMemory
 
 MIB = 2**20
-
-
-class Exact:
-    """Lays nothing out: holds what is alive at most."""
-
-    def __init__(self) -> None:
-        self.held = self.now = 0
-        self.sizes: list[int] = []
-
-    def allocate(self, size: int) -> int:
-        self.now += size
-        self.held = max(self.held, self.now)
-        self.sizes.append(size)
-        return len(self.sizes) - 1
-
-    def free(self, place: int) -> None:
-        self.now -= self.sizes[place]
 
 
 def work(memory: LiveMemory) -> None:
@@ -61,6 +45,17 @@ def test_everything_is_forgotten_in_the_end() -> None:
         work(memory)
     events = memory.history.events
     assert sorted(e for e in events if e >= 0) == sorted(~e for e in events if e < 0)
+
+
+def test_a_part_takes_place_twice() -> None:
+    #            0 weights, 1 gradient of before, 2 and 3 of the step; 1 goes in it, 3 stays
+    history = History([5, 7, 2, 3], ["w", "g", "s", "g"], [0, 1, 2, 3, ~1, ~2])
+    twice = history.with_before(range(2, 6), at=1)
+    assert twice.events == [0, 4, 5, ~4, ~5, 1, 2, 3, ~1, ~2]
+    assert twice.sizes == [5, 7, 2, 3, 2, 3]
+    assert twice.labels[4:] == ["s", "g"]
+    assert history.events == [0, 1, 2, 3, ~1, ~2]
+    assert play(twice, Exact()).held == 5 + 7 + 2 + 3
 
 
 def test_a_label_can_be_given_afterwards() -> None:

@@ -57,8 +57,11 @@ def test_points_and_boxes_there_and_back(size, target, data) -> None:
     y = data.draw(st.floats(0, size[0], width=32))
     points = torch.tensor([[[x, y], [0.0, 0.0]]], dtype=torch.float64)
     there = points_to_input(points, frame)
-    assert (there <= torch.tensor(frame.input_size[::-1]) + 1e-6).all()
+    assert (there <= torch.tensor(frame.input_size[::-1], dtype=torch.float64) + 1e-6).all()
     assert torch.allclose(points_to_original(there, frame), points, atol=1e-9)
+    whole = points.long()  # pixels of label images: no less exact
+    exact = points_to_input(whole.double(), frame).float()
+    assert torch.allclose(points_to_input(whole, frame), exact, atol=1e-3)
     boxes = torch.tensor([[0, 0, x, y]], dtype=torch.float64)
     moved = boxes_to_input(boxes, frame)
     assert torch.equal(moved[0, 2:], there[0, 0])

@@ -1,4 +1,4 @@
-"""The presets by GPU memory fit, by the estimate, with room to spare."""
+"""The presets by GPU memory use it, by the estimate, and leave room to spare."""
 
 from pathlib import Path
 
@@ -35,4 +35,5 @@ def test_the_preset_fits_with_a_margin(preset: Path) -> None:
         device_type="cuda",
     )
     room = int(preset.stem[:-2]) * 1e9  # as GPUs are sold
-    assert 0.25 * room < estimate_memory(module, shape).total < 0.85 * room
+    # Less would waste the memory; more leaves nothing for validation and what no estimate knows.
+    assert 0.33 * room < estimate_memory(module, shape).total < 0.7 * room

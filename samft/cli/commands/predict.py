@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import get_args
 
 from samft.cli.parser import CommandParser
-from samft.errors import ConfigError
+from samft.errors import ConfigError, did_you_mean
 from samft.result_formats import Format
 
 _EPILOG = """\
@@ -30,6 +31,13 @@ the exit code is 1. Without --source, further options (--data.root DIR, ...) are
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
     parser = CommandParser("samft predict", description=__doc__, epilog=_EPILOG)
+    _add_inputs(parser)
+    _add_reading(parser)
+    _add_outputs(parser)
+    return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", nargs="?", help="run folder or .ckpt file")
     add("--ckpt_path", help="the same as RUN")
@@ -62,21 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="settings of automatic masks, such as points_per_side=16 pred_iou_thresh=0.7",
     )
-    add("--out", default="predictions", help="folder for the results (default: predictions)")
-    add(
-        "--format",
-        nargs="+",
-        metavar="FORMAT",
-        choices=get_args(Format),
-        default=["png", "coco", "overlay"],
-        help=f"what to write: {', '.join(get_args(Format))} (default: png coco overlay)",
-    )
-    add("--dicom-codes", metavar="FILE", help="YAML with the codes of DICOM segments")
-    add(
-        "--coco-ids",
-        metavar="FILE",
-        help="COCO annotation file whose numbers of images and categories coco_results takes",
-    )
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--axis",
         choices=("auto", "axial", "coronal", "sagittal"),
@@ -96,9 +93,27 @@ def build_parser() -> argparse.ArgumentParser:
         help="cut large images into tiles of this side (default: the model's own)",
     )
     add("--link", action="store_true", help="make masks of neighbouring slices one object")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", default="predictions", help="folder for the results (default: predictions)")
+    add(
+        "--format",
+        nargs="+",
+        metavar="FORMAT",
+        choices=get_args(Format),
+        default=["png", "coco", "overlay"],
+        help=f"what to write: {', '.join(get_args(Format))} (default: png coco overlay)",
+    )
+    add("--dicom-codes", metavar="FILE", help="YAML with the codes of DICOM segments")
+    add(
+        "--coco-ids",
+        metavar="FILE",
+        help="COCO annotation file whose numbers of images and categories coco_results takes",
+    )
     add("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add("--overwrite", action="store_true", help="delete earlier results in --out and begin anew")
-    return parser
 
 
 def main(argv: list[str]) -> int:
@@ -128,12 +143,12 @@ def _arch_of(weights: str) -> str:
     from samft.models.weights import WEIGHTS
 
     if weights not in WEIGHTS:
+        exists = Path(weights).expanduser().exists()
         raise ConfigError(
-            "--weights needs --arch",
+            "--weights needs --arch, unless it is one of the known names",
             where="samft predict",
             found=weights,
-            expected=f"without --arch one of the names {', '.join(WEIGHTS)}",
-            fix="add --arch vit_b",
+            fix="add --arch vit_b" if exists else did_you_mean(weights, WEIGHTS),
         )
     return WEIGHTS[weights].arch
 

@@ -27,7 +27,7 @@ from samft.data.preprocessing import Preprocessing
 from samft.data.prompt_files import read_prompts
 from samft.data.recorded_prompt import RecordedPrompt, Size
 from samft.data.source_files import FoundSources, find_sources
-from samft.data.sources import Source
+from samft.data.sources import PlaneSource, Source
 from samft.errors import ConfigError, PromptError, SamftError
 from samft.inference.automatic import AutomaticMasks
 from samft.inference.automatic_settings import AutomaticMaskSettings
@@ -67,6 +67,11 @@ def predict(options: argparse.Namespace) -> int:
     model = load_model(options.run, options.weights, options.arch, device=options.device)
     preprocessing = _preprocessing(options, model.config)
     found = find_sources(options.source, preprocessing)
+    if model.config is None and not options.window and any(map(_has_planes, found.sources)):
+        _log.info(
+            "nothing is known of the model's training: values are scaled by the percentiles "
+            "0.5 and 99.5 of each volume; --window changes that"
+        )
     segmenter, asked = _segmenter(options, model, found)
     tiles, links = _tiles(options), LinkSettings() if options.link else None
     codes = DicomCodes.read(Path(options.dicom_codes)) if options.dicom_codes else None
@@ -97,10 +102,12 @@ def predict(options: argparse.Namespace) -> int:
     return run_with_report(found.sources, segmenter, files, failures=found.failures)
 
 
+def _has_planes(source: Source) -> bool:
+    return isinstance(source, PlaneSource)
+
+
 def _preprocessing(options: argparse.Namespace, config: Path | None) -> Preprocessing:
     preprocessing = Preprocessing.of_config(config)
-    if config is None and not options.window:
-        _log.info("plain weights know no training: more than 8 bits are scaled by percentiles")
     if options.window:
         limits = window_limits(_window(options.window), where="--window")
         preprocessing = replace(preprocessing, limits=limits)
@@ -148,6 +155,13 @@ def _segmenter(
             "folder": str(labels.root),
             "masks": options.mask_prompts,
         }
+    if not path.exists():
+        raise PromptError(
+            "there are no such prompts",
+            where=path,
+            found="no file or folder of that name",
+            expected="auto, grid, a JSON or CSV file, or a folder of label images",
+        )
     recorded = _recorded(path, found)
     for use in _uses(recorded):
         model.warn_of(use)

@@ -46,7 +46,8 @@ def run_with_report(
                 finished["count"] += done == total
                 part = f" {done}/{total}" if 0 < done < total else ""
                 short = name if len(name) <= _SHOWN_NAME else f"...{name[-_SHOWN_NAME:]}"
-                progress.update(task, completed=finished["count"], description=short + part)
+                share = done / total if done < total else 0  # of a volume, so that the bar moves
+                progress.update(task, completed=finished["count"] + share, description=short + part)
 
             outcome = predict_sources(sources, segmenter, files, failures=failures, report=report)
     except KeyboardInterrupt:

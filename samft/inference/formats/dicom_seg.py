@@ -30,6 +30,8 @@ _MAY_BE_EMPTY = (
 )
 """Every image states them, if only as empty; anonymising programs take them out altogether.
 Source: DICOM PS3.3, C.7.1.1 and C.7.2.1, elements of type 2."""
+_DATES = ("ContentDate", "InstanceCreationDate", "SeriesDate")
+_TIMES = ("ContentTime", "InstanceCreationTime", "SeriesTime")
 _MOST_SEGMENTS = np.iinfo(np.uint16).max
 
 
@@ -183,13 +185,13 @@ def _moment() -> datetime:
 
 def _dated(dataset: Any, moment: datetime, uids: _Uids) -> Any:  # Any: pydicom
     """Date every element as the identifiers are, and make the last random one stable."""
+    values = {
+        **dict.fromkeys(_DATES, moment.strftime("%Y%m%d")),
+        **dict.fromkeys(_TIMES, moment.strftime("%H%M%S")),
+        "ContributionDateTime": moment.strftime("%Y%m%d%H%M%S"),
+        "DimensionOrganizationUID": uids.make("dimensions"),
+    }
     for element in dataset.iterall():
-        if element.keyword in ("ContentDate", "InstanceCreationDate", "SeriesDate"):
-            element.value = moment.strftime("%Y%m%d")
-        elif element.keyword in ("ContentTime", "InstanceCreationTime", "SeriesTime"):
-            element.value = moment.strftime("%H%M%S")
-        elif element.keyword == "ContributionDateTime":
-            element.value = moment.strftime("%Y%m%d%H%M%S")
-        elif element.keyword == "DimensionOrganizationUID":
-            element.value = uids.make("dimensions")
+        if element.keyword in values:
+            element.value = values[element.keyword]
     return dataset

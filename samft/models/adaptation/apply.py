@@ -65,15 +65,17 @@ class Adapted:
         is no stochastic depth in them, which could teach them nothing.
 
         A batch norm whose weights are frozen must not take up the statistics of the new images:
-        they would be a change that nobody asked for and no adapter file holds.
+        they would be a change that nobody asked for and no adapter file holds. Others do only
+        where the settings say so.
         """
         self.sam.train(mode)
         for name in self.frozen:
             self.sam.get_submodule(name).eval()
         for block in encoder_blocks(self.sam)[: self.num_frozen_blocks]:
             block.module.eval()
+        updated = self.settings.update_statistics
         for module in self.sam.modules():
-            if isinstance(module, _BatchNorm) and not _is_trained(module):
+            if isinstance(module, _BatchNorm) and not (updated and _is_trained(module)):
                 module.eval()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 from samft.errors import ConfigError, did_you_mean
 from samft.models.adaptation.parts import COMPONENTS, components, named_parameters
@@ -105,6 +105,26 @@ def preset(name: AdaptationPreset) -> AdaptationSettings:
             f"no preset is called {name!r}", where="adapt", fix=did_you_mean(name, PRESETS)
         )
     return PRESETS[name].settings
+
+
+def settle(
+    given: AdaptationSettings | AdaptationPreset | Mapping[str, Any],  # Any: plain data
+    *,
+    from_scratch: bool,
+) -> AdaptationSettings:
+    """Return what is trained, with all settled that depends on where training starts.
+
+    Args:
+        given: Settings, or the name of a preset.
+        from_scratch: Whether the weights are random.
+
+    Raises:
+        ConfigError: if no preset has the name, or the settings are malformed.
+    """
+    found = preset(given) if isinstance(given, str) else AdaptationSettings.resolve(given)
+    if found.update_statistics is None:
+        found = replace(found, update_statistics=from_scratch)
+    return found
 
 
 def trainable_table(sam: Sam) -> list[TrainableRow]:

@@ -187,6 +187,9 @@ class AdaptationSettings(_PartSettings):
         blocks: Blocks of the image encoder that are trained themselves.
         lora: Low-rank updates.
         adapter: Bottleneck adapters.
+        update_statistics: Whether batch norms that are trained (TinyViT alone has any) take up the
+            statistics of the training images. Nothing: they do when training starts from random
+            weights. The few images of a tuning batch say too little about the rest.
         preset: The preset these settings were made from; the share that is trained must be the one
             that the preset stands for. `custom` for any.
 
@@ -199,6 +202,7 @@ class AdaptationSettings(_PartSettings):
     blocks: Blocks = "none"
     lora: LoraSettings | None = None
     adapter: AdapterSettings | None = None
+    update_statistics: bool | None = None
     preset: PresetName = "custom"
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +16,11 @@ from samft.models.adaptation.adapters import is_adapter
 from samft.models.adaptation.apply import adapt
 from samft.models.adaptation.lora import is_lora, lora_layers, official_name, qkv_rows
 from samft.models.adaptation.merge import base_state_dict
-from samft.models.adaptation.presets import trainable_table
+from samft.models.adaptation.presets import preset, trainable_table
 from samft.models.adaptation.settings import AdaptationSettings, AdapterSettings, LoraSettings
+from samft.models.checkpoint import save_state_dict
+from samft.models.registry import build_sam
+from samft.module import SamModule
 
 ENCODERS = ["vit", "tiny_vit"]
 
@@ -235,7 +239,8 @@ def test_frozen_batch_norms_do_not_learn_the_images():
     assert not sam.mask_decoder.training
     sam.encode_image(images())
     assert all(torch.equal(value, sam.get_buffer(key)) for key, value in buffers.items())
-    adapted = adapt(base("tiny_vit"), AdaptationSettings(train=["norms"]))
+    taught = AdaptationSettings(train=["norms"], update_statistics=True)
+    adapted = adapt(base("tiny_vit"), taught)
     adapted.train()
     adapted.sam.encode_image(images())
     assert not any(
@@ -285,3 +290,23 @@ def test_a_convolutional_stage_has_nothing_to_adapt():
     ):
         with pytest.raises(ConfigError, match="TinyViT's first stage has none"):
             adapt(base("tiny_vit"), settings)
+
+
+@pytest.mark.parametrize(
+    ("update", "weights", "change"),
+    [(None, False, True), (None, True, False), (True, True, True), (False, False, False)],
+)
+def test_tuning_keeps_the_statistics_of_batch_norms(tmp_path, update, weights, change) -> None:
+    """The few images of a batch say little; training from nothing has no others."""
+    settings = {**preset("full").to_dict(), "update_statistics": update}
+    start = None
+    if weights:
+        start = str(tmp_path / "nano.safetensors")
+        save_state_dict(build_sam("vit_nano", image_size=64), Path(start))
+    module = SamModule("vit_nano", image_size=64, weights=start, adapt=settings).train()
+    key = "image_encoder.patch_embed.seq.0.bn.running_mean"
+    before = module.sam.state_dict()[key].clone()
+    module.sam.encode_image(torch.rand(2, 3, 64, 64) * 255)
+    assert torch.equal(before, module.sam.state_dict()[key]) != change
+    again = SamModule(**module.hparams)
+    assert again.adapted.settings == module.adapted.settings
