@@ -72,6 +72,7 @@ class PlanCLI(SamftCLI):
         console = Console()
         text = self._parser(subcommand).dump(self.config[subcommand], skip_default=True)
         changed = without_defaults(yaml.safe_load(text))
+        changed.pop("weights_only", None)  # samft sets it, always
         console.print("# resolved configuration, without what is as it is by default")
         text = yaml.safe_dump(changed, sort_keys=False)
         console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -147,7 +148,7 @@ def _changed(values: dict[str, Any], kind: Any) -> dict[str, Any]:  # Any: YAML,
         if name in _SETTINGS and isinstance(value, dict):
             inner = _changed(value, _SETTINGS[name])
             changed |= {name: inner} if inner else {}
-        elif value is not None and value != defaults.get(name):
+        elif value not in (None, {}, []) and value != defaults.get(name):
             changed[name] = value
     return changed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,11 +123,18 @@ def _finish(path: Path, *, named: Sizes, metadata: Mapping[str, str]) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep off the terminal that torchvision is missing, which no graph here uses."""
+    """Keep off the terminal what is no news to anybody who exports a model.
+
+    That torchvision is missing, which no graph here uses; that a size has one name in two inputs;
+    what torch will change inside.
+    """
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name", UserWarning)
+            yield
     finally:
         log.setLevel(before)

@@ -310,7 +310,10 @@ def _written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(mode)  # safetensors makes files that only their owner can read
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

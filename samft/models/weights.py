@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from samft.errors import CheckpointError, did_you_mean
+from samft.errors import CheckpointError, ConfigError, did_you_mean
 from samft.models.cache import sha256_of, weights_dir
 from samft.models.checkpoint import read_state_dict, weights_files
 from samft.models.download import Opener, download
@@ -111,6 +111,26 @@ class WeightsInfo:
     path: Path
     sha256: str
     origin: Origin
+
+
+def arch_of(weights: str) -> str:
+    """Return the architecture of named weights, for commands that got no `--arch`.
+
+    Args:
+        weights: What was given as `--weights`.
+
+    Raises:
+        ConfigError: if it is none of the known names.
+    """
+    if weights in WEIGHTS:
+        return WEIGHTS[weights].arch
+    exists = _exists(Path(weights))
+    raise ConfigError(
+        "--weights needs --arch, unless it is one of the known names",
+        where="--weights",
+        found=weights,
+        fix="add --arch vit_b" if exists else did_you_mean(weights, WEIGHTS),
+    )
 
 
 def load_weights(model: Sam, source: str | Path, *, offline: bool | None = None) -> WeightsInfo:

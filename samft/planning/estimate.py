@@ -12,6 +12,7 @@ from samft.planning.machine import resident_bytes
 from samft.planning.replay import Peak, play
 from samft.planning.step import (
     BATCH,
+    CHECKPOINT,
     DECODER,
     ENCODER,
     GRADIENTS,
@@ -24,7 +25,7 @@ from samft.planning.step import (
 
 BASE: Final = "process"
 GAPS: Final = "gaps of the allocator"
-_ORDER = (WEIGHTS, GRADIENTS, OPTIMIZER, ENCODER, DECODER, BATCH, GAPS, BASE)
+_ORDER = (WEIGHTS, GRADIENTS, OPTIMIZER, ENCODER, DECODER, BATCH, CHECKPOINT, GAPS, BASE)
 
 _MIB = 2**20
 # What the first steps bring into a process on a CPU beside tensors: code of oneDNN's kernels (78 to

@@ -30,6 +30,7 @@ OPTIMIZER: Final = "optimiser state"
 ENCODER: Final = "image encoder"
 DECODER: Final = "prompts, decoder, loss"
 BATCH: Final = "batch"
+CHECKPOINT: Final = "checkpoint while saved"
 
 _BATCHES = 2  # the loader makes one while the other is trained on
 _SMALLEST_8BIT = 4096  # numbers; bitsandbytes keeps smaller parameters' state in float32
@@ -99,7 +100,7 @@ class StepShape:
 
 
 def rehearse(module: Trainable, shape: StepShape) -> History:
-    """Return what the first two steps allocate.
+    """Return what the first two steps allocate, and on a CPU the checkpoint after them.
 
     The image encoder, the decoder, the loss, both backward passes and the optimiser run as they are
     on tensors without values; of the decoder's pieces the first ones. The prompts are several
@@ -137,6 +138,10 @@ def rehearse(module: Trainable, shape: StepShape) -> History:
         stop = len(memory.history.events)
         with memory.labelled(OPTIMIZER):
             _update(optimizer)
+        if shape.device_type == "cpu":
+            # Lightning puts a checkpoint together in memory before it writes it.
+            with memory.labelled(CHECKPOINT):
+                torch.empty(memory.held_by(WEIGHTS, OPTIMIZER), dtype=torch.uint8)
         # A copy, which does not see the tensors go.
         return memory.history.with_before(range(start, stop), at=first)
 

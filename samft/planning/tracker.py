@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ class History:
     def with_before(self, part: range, *, at: int) -> History:
         """Return a copy in which a part of the events takes place once before, too.
 
-        Storages that the part makes are made twice; what it leaves the first time goes at its end.
+        What it leaves the first time stands for what comes after it with the same size and label,
+        up to where the part begins; what stands for nothing goes.
 
         Args:
             part: Which events.
@@ -55,8 +57,20 @@ class History:
                 before.append(twins[event])
             elif ~event in twins:
                 before.append(~twins.pop(~event))
-        before += [~number for number in twins.values()]
-        result.events[at:at] = before
+        left = defaultdict[tuple[int, str], list[int]](list)
+        for number in reversed(twins.values()):
+            left[result.sizes[number], result.labels[number]].append(number)
+        stands_for: dict[int, int] = {}
+        between = []
+        for event in self.events[at : part.start]:
+            same = left[self.sizes[event], self.labels[event]] if event >= 0 else []
+            if same:
+                stands_for[same.pop()] = event
+            else:
+                between.append(event)
+        before = [stands_for.get(event, event) for event in before]
+        goes = [~number for numbers in left.values() for number in numbers]
+        result.events[at : part.start] = before + goes + between
         return result
 
 
@@ -90,6 +104,15 @@ class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch l
                 number = self._numbers.get(tensor.untyped_storage()._cdata)
                 if number is not None:
                     self.history.labels[number] = label
+
+    def held_by(self, *labels: str) -> int:
+        """Return the bytes of the live storages that are for one of `labels`."""
+        history = self.history
+        return sum(
+            history.sizes[number]
+            for number in self._numbers.values()
+            if history.labels[number] in labels
+        )
 
     def __torch_dispatch__(
         self,

@@ -148,3 +148,10 @@ def test_a_folder_that_cannot_be_made(sam, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="could not be written"):
         save_state_dict(sam, tmp_path / "file" / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_others_may_read_what_the_user_lets_them_read(sam, tmp_path, name):
+    (tmp_path / "like").touch()
+    save_state_dict(sam, tmp_path / name)
+    assert (tmp_path / name).stat().st_mode == (tmp_path / "like").stat().st_mode

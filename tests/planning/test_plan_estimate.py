@@ -13,6 +13,7 @@ from samft.planning.replay import play
 from samft.planning.shapes import shape_of
 from samft.planning.step import (
     BATCH,
+    CHECKPOINT,
     ENCODER,
     GRADIENTS,
     OPTIMIZER,
@@ -84,6 +85,16 @@ def test_state_in_8_bits_is_that_of_bitsandbytes() -> None:
     held = [each for state in optimizer.state.values() for each in state.values()]
     real = sum(each.nbytes for each in held if isinstance(each, torch.Tensor))
     assert estimated == pytest.approx(real, rel=0.1)
+
+
+def test_a_checkpoint_is_put_together_in_memory() -> None:
+    subject = module(adapt="full", prompts={"rounds": 0, "extra_passes": 0})
+    shape = StepShape(images=1, objects=1)
+    parts = estimate_memory(subject, replace(shape, size=(16, 128))).parts
+    saved = parts[CHECKPOINT]
+    assert saved == parts[WEIGHTS] + parts[OPTIMIZER]
+    assert ENCODER not in parts
+    assert CHECKPOINT not in estimate_memory(subject, replace(shape, device_type="cuda")).parts
 
 
 def test_settings_that_save_memory_do() -> None:

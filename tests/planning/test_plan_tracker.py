@@ -48,14 +48,16 @@ def test_everything_is_forgotten_in_the_end() -> None:
 
 
 def test_a_part_takes_place_twice() -> None:
-    #            0 weights, 1 gradient of before, 2 and 3 of the step; 1 goes in it, 3 stays
-    history = History([5, 7, 2, 3], ["w", "g", "s", "g"], [0, 1, 2, 3, ~1, ~2])
-    twice = history.with_before(range(2, 6), at=1)
-    assert twice.events == [0, 4, 5, ~4, ~5, 1, 2, 3, ~1, ~2]
-    assert twice.sizes == [5, 7, 2, 3, 2, 3]
-    assert twice.labels[4:] == ["s", "g"]
-    assert history.events == [0, 1, 2, 3, ~1, ~2]
-    assert play(twice, Exact()).held == 5 + 7 + 2 + 3
+    # 0 weights; 1 gradient of before, 2 state; 3, 4, 5 of the step, in which 1 and 3 go
+    sizes, labels = [50, 7, 9, 3, 7, 2], ["w", "g", "o", "s", "g", "s"]
+    history = History(sizes, labels, [0, 1, 2, 3, 4, ~1, ~3, 5])
+    twice = history.with_before(range(3, 8), at=1)
+    # The first gradient is that which the first time left (7 for 4); 8, the other rest, goes.
+    assert twice.events == [0, 6, 1, ~6, 8, ~8, 2, 3, 4, ~1, ~3, 5]
+    assert twice.sizes == [*sizes, 3, 7, 2]
+    assert twice.labels == [*labels, "s", "g", "s"]
+    assert history.events == [0, 1, 2, 3, 4, ~1, ~3, 5]
+    assert play(twice, Exact()).held == 50 + 7 + 9 + 3 + 7
 
 
 def test_a_label_can_be_given_afterwards() -> None:

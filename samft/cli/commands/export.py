@@ -33,6 +33,7 @@ examples:
   samft export runs/medical/0 tuned.pth --to official
   samft export runs/medical/0 --to onnx --quantize
   samft export --weights sam_vit_b_01ec64.pth --arch vit_b --to hf folder
+  samft export --weights vit_nano --to onnx folder
 Adapters are merged. Every export is opened in the program it is for and asked about three images;
 it gets its name only if the answers are the model's.
 """
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("places", nargs="*", metavar="RUN OUT", help="run folder or .ckpt file; what to write")
     add("--to", required=True, metavar="TARGET", help="see below")
     add("--weights", help="plain SAM weights instead of a run: a file, a folder or a name")
-    add("--arch", help="architecture of --weights")
+    add("--arch", help="architecture of --weights that are no known name")
     add("--image_size", type=int, help="input size of --weights (default: the architecture's own)")
     add("--which", choices=["best", "last"], default="best", help="of a run folder")
     add("--quantize", action="store_true", help="onnx: also an 8-bit encoder, with its loss")
@@ -91,8 +92,6 @@ def _check(options: argparse.Namespace) -> None:
             where="--to",
             fix=did_you_mean(options.to, TARGETS),
         )
-    if options.weights and not options.arch:
-        raise ConfigError("--weights needs --arch", where=where, fix="add --arch vit_b")
     if not options.weights and (options.arch or options.image_size):
         raise ConfigError(
             "--arch and --image_size belong to --weights; a run knows its own", where=where
@@ -106,6 +105,10 @@ def _check(options: argparse.Namespace) -> None:
             expected=f"{what}{' with --weights' if options.weights else ''}",
             fix="samft export runs/medical/0 --to onnx",
         )
+    if options.weights and not options.arch:
+        from samft.models.weights import arch_of
+
+        options.arch = arch_of(options.weights)
 
 
 def _from_run(options: argparse.Namespace) -> tuple[TunedModel, list[Sample], Path]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import get_args
 
 from samft.cli.parser import CommandParser
-from samft.errors import ConfigError, did_you_mean
+from samft.errors import ConfigError
 from samft.result_formats import Format
 
 _EPILOG = """\
@@ -139,26 +138,14 @@ def main(argv: list[str]) -> int:
     return predict_truth(options, further)
 
 
-def _arch_of(weights: str) -> str:
-    from samft.models.weights import WEIGHTS
-
-    if weights not in WEIGHTS:
-        exists = Path(weights).expanduser().exists()
-        raise ConfigError(
-            "--weights needs --arch, unless it is one of the known names",
-            where="samft predict",
-            found=weights,
-            fix="add --arch vit_b" if exists else did_you_mean(weights, WEIGHTS),
-        )
-    return WEIGHTS[weights].arch
-
-
 def _check(options: argparse.Namespace) -> None:
     given = options.run or options.ckpt_path
     if options.weights and given:
         raise ConfigError("give a run or --weights, not both", where="samft predict")
     if options.weights and not options.arch:
-        options.arch = _arch_of(options.weights)
+        from samft.models.weights import arch_of
+
+        options.arch = arch_of(options.weights)
     if not options.weights and not given:
         raise ConfigError(
             "nothing to predict with",
