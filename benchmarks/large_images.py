@@ -4,8 +4,8 @@ Nuclei are drawn at known places into zarr, block by block. Another process segm
 and zarr out, and reports its peak memory. Then every nucleus is looked up in the labels: whether it
 was found, whether as one object, and whether those that tiles cut fare worse than the others.
 
-    python -m benchmarks.large_images --weights nano.safetensors            # 12000 px, 300 slices
-    python -m benchmarks.large_images --weights nano.safetensors --side 3000 --depth 40
+    python -m benchmarks.large_images                        # 12000 px, 300 slices
+    python -m benchmarks.large_images --side 3000 --depth 40
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ def run(case: str, folder: Path, options: argparse.Namespace) -> Iterator[str]:
     else:
         draw_volume(path, options.depth)
     command = [sys.executable, "-m", "benchmarks.large_images", "--worker", case, str(folder)]
-    command += ["--weights", str(options.weights), "--arch", options.arch]
+    command += ["--weights", options.weights, "--arch", options.arch]
     command += ["--threads", str(options.threads)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     numbers = json.loads(done.stdout.splitlines()[-1])
@@ -307,7 +307,7 @@ def run(case: str, folder: Path, options: argparse.Namespace) -> Iterator[str]:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--weights", type=Path, required=True, help="a weights file")
+    parser.add_argument("--weights", default="vit_nano", help="name or weights file")
     parser.add_argument("--arch", default="vit_nano", help="size of the model")
     parser.add_argument("--side", type=int, default=12000, help="side of the image, pixels")
     parser.add_argument("--depth", type=int, default=300, help="slices of the volume")
@@ -320,7 +320,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run the benchmark, or segment for it."""
     options = parse()
-    options.weights = options.weights.absolute()
+    if Path(options.weights).exists():
+        options.weights = str(Path(options.weights).absolute())
     if options.worker is not None:
         case, folder = options.worker
         print(json.dumps(segment(case, Path(folder), options)))

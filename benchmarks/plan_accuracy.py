@@ -1,11 +1,13 @@
 """Compares the memory that `samft fit --plan` estimates with what `samft fit` then takes.
 
-Ten configurations, random weights, drawn images, two steps each, no validation. Every number comes
-from a fresh process: the estimate as `--plan` makes it, and the peak of the resident memory (on a
-GPU: of what PyTorch reserved) after the fit. Exit code 1 if one estimate is off by more than 15 %.
+Ten configurations, random weights, drawn images, two steps each and a checkpoint, no validation.
+Every number comes from a fresh process: the estimate as `--plan` makes it, and the peak of the
+resident memory (on a GPU: of what PyTorch reserved) after the fit. Exit code 1 if one estimate is
+off by more than 15 %.
 
     python -m benchmarks.plan_accuracy
     python -m benchmarks.plan_accuracy --only 0 3
+    python -m benchmarks.plan_accuracy --results plan.json --markdown   # goes on where it stopped
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -22,10 +23,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.measuring import peak_mb
+from benchmarks.results import (
+    Result,
+    Results,
+    aligned,
+    read_results,
+    run_worker,
+    write_results,
+)
 from samft.cli.lightning import run
 from samft.cli.plan import PlanCLI
 
-ROOT = Path(__file__).parents[1]
 WORST = 0.15
 _MIB = 2**20
 
@@ -81,47 +89,67 @@ def work(index: int, *, plan: bool) -> dict[str, float]:
     return {"total": total / _MIB} | {name: size / _MIB for name, size in estimate.parts.items()}
 
 
-def run_process(index: int, what: str) -> dict[str, float]:
-    """Do the work in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.plan_accuracy", "--worker", what]
-    done = subprocess.run(
-        [*command, "--only", str(index)], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def name_of(case: Case) -> str:
+    """Return what a case is called in results and tables."""
+    arch, side, images, preset, further = case
+    options = "".join(f", {word.split('.')[-1]}" for word in further if word.startswith("--model."))
+    return f"{arch}, {side} px, {images} images, {preset}{options}"
 
 
-def lines(chosen: Iterable[int]) -> Iterable[tuple[str, float]]:
-    """Yield the line of each case and how far the estimate is off."""
+def run_all(chosen: Iterable[int], threads: int, path: Path | None) -> Results:
+    """Measure what is not among the results yet, and note each result at once."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    setup = {"torch": torch.__version__, "device": device, "threads": threads}
+    results = read_results(path, setup)
     for index in chosen:
-        arch, side, images, preset, further = CASES[index]
-        planned = run_process(index, "plan")
-        peak = run_process(index, "fit")["peak"]
-        off = planned.pop("total") / peak - 1
-        name = f"{arch} {side} px, {images} images, {preset} {' '.join(further[:2])}".strip()
-        parts = ", ".join(f"{part} {size:.0f}" for part, size in planned.items())
-        total = peak * (1 + off)
-        text = f"{name:64} {total:6.0f} MiB estimated, {peak:6.0f} measured, {off:+6.1%}"
-        yield f"{text}   ({parts})", off
+        name = name_of(CASES[index])
+        if name in results:
+            continue
+        found: Result = {}
+        for what in ("plan", "fit"):
+            words = ("--worker", what, "--only", str(index))
+            found |= run_worker("benchmarks.plan_accuracy", words, threads=threads)
+        results[name] = found
+        print(f"{name}: {found}", file=sys.stderr, flush=True)
+        write_results(path, setup, results)
+    return results
+
+
+def off(result: Result) -> float:
+    """Return how far an estimate is off, as a share of what was measured."""
+    return float(result["total"] / result["peak"] - 1)
+
+
+def table(results: Results, *, markdown: bool = False) -> Iterable[str]:
+    """Yield the lines of the table: estimated, measured, and how far it is off."""
+    rows = [["configuration", "estimated, MiB", "measured, MiB", "off"]]
+    for name, result in results.items():
+        if "failed" in result:
+            rows.append([name, "failed", result["failed"], ""])
+        else:
+            numbers = (f"{result['total']:.0f}", f"{result['peak']:.0f}", f"{off(result):+.1%}")
+            rows.append([name, *numbers])
+    return aligned(rows, markdown=markdown)
 
 
 def main() -> int:
     """Run the benchmark, or one of its measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", type=int, nargs="+", default=list(range(len(CASES))))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--results", type=Path, help="JSON file of results, read and written")
+    parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--worker", choices=("plan", "fit"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker is not None:
         print(json.dumps(work(options.only[0], plan=options.worker == "plan")))
         return 0
-    worst = 0.0
-    for text, off in lines(options.only):
-        print(text, flush=True)
-        worst = max(worst, abs(off))
-    print(f"worst: {worst:.1%} of at most {WORST:.0%}; torch {torch.__version__}")
-    return int(worst > WORST)
+    results = run_all(options.only, options.threads, options.results)
+    print("\n".join(table(results, markdown=options.markdown)))
+    failed = any("failed" in result for result in results.values())
+    worst = max((abs(off(each)) for each in results.values() if "failed" not in each), default=0.0)
+    print(f"\nworst: {worst:.1%} of at most {WORST:.0%}; torch {torch.__version__}")
+    return int(failed or worst > WORST)
 
 
 if __name__ == "__main__":

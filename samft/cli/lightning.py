@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -58,6 +59,7 @@ _NOISE = (
     "__array__ implementation doesn't accept a copy keyword",
     "`weights_only` was not set",
     "module(s) in eval mode at the start",  # frozen parts are
+    "gemm_4bit_forward",  # which nothing here calls
 )
 
 
@@ -179,14 +181,26 @@ class SamftCLI(LightningCLI):
             raise (cause or error) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # Any: Lightning's signature
-        """Give a fit without a logger of its own a fresh run folder."""
+        """Give a fit without a logger of its own a fresh run folder.
+
+        Raises:
+            ConfigError: if the machine has not what the trainer is to use.
+        """
         config = self.config[self.subcommand]
         if self.subcommand == "fit" and config.trainer.logger is None:
             files = config.get("config") or []
             name = Path(str(files[0])).stem if files else "run"
             folder = new_run_folder(Path(config.runs), name)
             kwargs["logger"] = CSVLogger(config.runs, name=name, version=folder.name)
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except MisconfigurationException as error:
+            raise ConfigError(
+                str(error).splitlines()[0].rstrip(".!"),
+                where="trainer",
+                found=f"trainer.accelerator {config.trainer.accelerator}",
+                fix="set what this machine has, such as --trainer.accelerator cpu",
+            ) from error
 
     def before_fit(self) -> None:
         """Report every problem of the data before a folder is made or a step is taken."""
@@ -351,7 +365,11 @@ def quiet() -> None:
     def interesting(record: logging.LogRecord) -> bool:
         return not any(text in record.getMessage() for text in _NOISE)
 
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.seed",
+        "bitsandbytes.backends.cpu.ops",
+    ):
         logging.getLogger(name).addFilter(interesting)
 
 

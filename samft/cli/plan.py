@@ -32,7 +32,7 @@ from samft.optim import OptimizerSettings, build_optimizer
 from samft.planning.batch_size import budget, settle_batch_size
 from samft.planning.estimate import MemoryEstimate, estimate_memory
 from samft.planning.knobs import advice, gigabytes
-from samft.planning.shapes import fullest_shape
+from samft.planning.shapes import fullest_shape, shape_of
 from samft.planning.step import GRADIENTS, OPTIMIZER, WEIGHTS
 from samft.prompts.settings import PromptSettings
 from samft.seeding import generator_for
@@ -40,6 +40,7 @@ from samft.types import NEGATIVE, PromptBatch, SamBatch
 from samft.window_settings import WindowSettings
 
 _DRAWN_IMAGES = 4
+_LONG_ENOUGH = 5.0  # seconds of a batch, beside which what only the first one takes is little
 _SETTINGS: Final[dict[str, Any]] = {  # Any: classes of several kinds
     "prompts": PromptSettings,
     "loss": SamLossSettings,
@@ -115,7 +116,7 @@ def show_plan(
     if not fits:
         fix = advice(module, shape)
         console.print(f"does not fit; {fix or 'use a smaller model'}", style="yellow")
-    _print_data(data, batch, console)
+    _print_data(data, batch, shape_of(module, batch).objects, console)
     steps = _steps_of_epoch(len(loader), trainer)
     seconds = step_seconds(module, batch, trainer) if fits else None
     console.print(_duration(steps, seconds, trainer), highlight=False, soft_wrap=True)
@@ -191,12 +192,13 @@ def print_memory(estimate: MemoryEstimate, room: int, console: Console) -> None:
     console.print(table)
 
 
-def _print_data(data: SplitDataModule, batch: SamBatch, console: Console) -> None:
+def _print_data(data: SplitDataModule, batch: SamBatch, taken: int, console: Console) -> None:
     sizes = ", ".join(f"{split} {len(data.dataset(split))}" for split in SPLITS)
     console.print(
         f"images: {sizes}; {batch.num_objects} objects in the first batch of "
-        f"{len(batch.sample_ids)}",
+        f"{len(batch.sample_ids)}, {taken} taken (prompts.max_objects_per_image)",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -232,8 +234,9 @@ def _clock(seconds: float) -> str:
 
 
 def step_seconds(module: SamModule, batch: SamBatch, trainer: Trainer) -> float:
-    """Return the time of loss and gradients of a batch, the second time they are computed.
+    """Return the time of loss and gradients of a batch.
 
+    It is that of the second time they are computed, or of the first if that took long enough.
     Embeddings are computed as in the first epoch, and not stored.
     """
     device = trainer.strategy.root_device
@@ -249,6 +252,8 @@ def step_seconds(module: SamModule, batch: SamBatch, trainer: Trainer) -> float:
             loss.backward()  # type: ignore[no-untyped-call]  # torch left it untyped
             seconds = _now(device) - start
             module.zero_grad()
+            if seconds > _LONG_ENOUGH:
+                break
     finally:
         module.cached_encoder = cached
     return seconds

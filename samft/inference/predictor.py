@@ -15,7 +15,7 @@ from samft.data.geometry import frame_for, logits_to_original
 from samft.errors import ConfigError
 from samft.inference.embedding import embed_images, evaluating, padded_size
 from samft.inference.images import ImageLike, image_tensor
-from samft.inference.masks import original_logits
+from samft.inference.masks import original_logits, prompts_at_once
 from samft.inference.predictions import Rle, encode_rle
 from samft.inference.prompt_arrays import Numbers, prompt_batch
 from samft.models.sam import Sam
@@ -101,7 +101,8 @@ class Predictor:
 
     Args:
         sam: The model, on any device, in any floating point type.
-        prompts_per_batch: Prompts decoded at once; bounds memory, does not change the result.
+        prompts_per_batch: Most prompts decoded at once; bounds memory, does not change the result.
+            A CPU takes fewer at a time.
 
     Raises:
         ConfigError: if `prompts_per_batch` is less than 1.
@@ -230,11 +231,12 @@ class Predictor:
         )
         prompts = prompts.to(embedding.device)
         rows = torch.arange(prompts.num_prompts, device=embedding.device)
+        at_once = prompts_at_once(embedding, most=self.prompts_per_batch)
         with evaluating(self.sam):
             output = MaskOutput.cat(
                 [
                     self.sam.decode(embedding, prompts.select(part), multimask=multimask)
-                    for part in torch.split(rows, self.prompts_per_batch)
+                    for part in torch.split(rows, at_once)
                 ]
             )
         logits, scores = output.logits.float(), output.iou.float()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -29,7 +30,7 @@ def test_the_plan_says_all_and_writes_a_picture(tmp_path: Path, capsys) -> None:
     assert "loss" not in config["model"]["init_args"]
     for text in (
         *("mask_decoder", "frozen", "Memory of a step, estimated", "image encoder", "together"),
-        *("there is room for", "images: train 12, val 2, test", "in the first batch of 3"),
+        *("there is room for", "images: train 12, val 2, test", "in the first batch of 3, "),
         *("4 steps per epoch, 3 epochs;", "s per batch, measured on the first one;"),
     ):
         assert text in rest, text
@@ -60,6 +61,16 @@ def test_mistakes_read_as_those_of_fit(words, text, tmp_path, capsys) -> None:
     assert text in error
     assert "Traceback" not in error
     assert len(error.strip().splitlines()) <= 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there(tmp_path, capsys) -> None:
+    words = ["fit", "--plan", *SMALL, "--trainer.accelerator", "gpu", "--runs", str(tmp_path)]
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert "No supported gpu backend found" in error[0]
+    assert "where: trainer, found: trainer.accelerator gpu" in error[1]
+    assert error[2].endswith("set what this machine has, such as --trainer.accelerator cpu")
 
 
 def test_only_fit_can_be_planned(capsys) -> None:

@@ -19,6 +19,7 @@ from samft.planning.knobs import best_knobs
 from samft.planning.step import ENCODER, WEIGHTS, StepShape
 from samft.planning.variants import Variant
 
+ONE_ROUND = {"rounds": 0, "extra_passes": 0}
 ONE = replace(SMALL, images=1, objects=4, device_type="cuda")
 
 
@@ -57,7 +58,7 @@ def test_an_epoch_keeps_a_few_steps() -> None:
 
 
 def test_no_room_for_one_image_names_what_saves_most() -> None:
-    subject = module(adapt="full")
+    subject = module(adapt="full", prompts=ONE_ROUND)
     with pytest.raises(MachineError) as caught:
         choose_batch_size(subject, replace(ONE, device_type="cpu"), images=100, budget=2**20)
     text = str(caught.value).splitlines()
@@ -70,13 +71,13 @@ def test_no_room_for_one_image_names_what_saves_most() -> None:
 
 
 def test_knobs_save_what_they_say() -> None:
-    subject = module(adapt="full")
+    subject = module(adapt="full", prompts=ONE_ROUND)
     shape = replace(SMALL, objects=4)
     now = estimate_memory(subject, shape, base=0).tensors
     knobs = {knob.setting: knob.saved for knob in best_knobs(subject, shape, count=9)}
-    frozen = estimate_memory(module(adapt="frozen"), shape, base=0).tensors
+    frozen = estimate_memory(module(adapt="frozen", prompts=ONE_ROUND), shape, base=0).tensors
     assert knobs["model.adapt frozen"] == pytest.approx(now - frozen, rel=0.05)
-    again = module(adapt="full", checkpoint_blocks=True)
+    again = module(adapt="full", prompts=ONE_ROUND, checkpoint_blocks=True)
     saved = now - estimate_memory(again, shape, base=0).tensors
     assert knobs["model.checkpoint_blocks true"] == pytest.approx(saved, rel=0.05)
     assert "data.batch_size 1" in knobs

@@ -88,7 +88,8 @@ def test_state_in_8_bits_is_that_of_bitsandbytes() -> None:
 
 
 def test_a_checkpoint_is_put_together_in_memory() -> None:
-    subject = module(adapt="full", prompts={"rounds": 0, "extra_passes": 0})
+    prompts = {"rounds": 0, "extra_passes": 0, "max_objects_per_image": 4}
+    subject = module(adapt="full", prompts=prompts)
     shape = StepShape(images=1, objects=1)
     parts = estimate_memory(subject, replace(shape, size=(16, 128))).parts
     saved = parts[CHECKPOINT]
