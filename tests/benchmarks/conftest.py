@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.nano import tuning
+
+
+@pytest.fixture(autouse=True)
+def few_timed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spend little on finding out how long a step takes; here nothing is measured."""
+    monkeypatch.setattr(tuning, "_TIMED_STEPS", 3)
+
 
 @pytest.fixture
 def data_folder(tmp_path: Path, dsb_folder: Path, suim_folder: Path) -> Path:
