@@ -31,6 +31,7 @@ from samft.callbacks.overlays import Overlays
 from samft.callbacks.throughput import Throughput
 from samft.checkpoints import read_checkpoint
 from samft.cli.configs import resolve_config_arguments, values_to_give
+from samft.cli.differences import warn_of_differences
 from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
 from samft.cli.summary import ShowTrained, print_comparison, print_scores
@@ -308,20 +309,6 @@ def last_checkpoint() -> ModelCheckpoint:
     return ModelCheckpoint(
         filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
     )
-
-
-def warn_of_differences(stored: dict[str, Any], given: dict[str, Any]) -> None:
-    """Warn when the model is built differently from how the checkpoint was trained."""
-    different = [
-        f"{name}: {stored[name]!r} in the checkpoint, {given[name]!r} now"
-        for name in ("arch", "image_size", "channels", "adapt", "prompts", "loss", "optimizer")
-        if name in stored and given.get(name) is not None and given[name] != stored[name]
-    ]
-    if different:
-        logging.getLogger("samft").warning(
-            "settings differ from the checkpoint's; the ones given now are used\n  %s",
-            "\n  ".join(different),
-        )
 
 
 def setting_names() -> set[str]:
