@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from benchmarks.measuring import peak_mb, timed
+from benchmarks.nano.sets import DATA
 from benchmarks.official_generator import import_generator, official_generator
 from benchmarks.results import (
     Result,
@@ -39,7 +39,6 @@ from samft.inference.automatic import AutomaticMasks
 from samft.models.registry import build_sam
 from samft.models.sam import Sam
 
-DATA: Final = Path(os.environ.get("SAMFT_DATA", "../shared/data"))
 IMAGES: Final = (
     "microscopy/DSB2018/stage1_train/*/images/*.png",
     "microscopy/stardist_nuclei/img2d.tif",
@@ -192,10 +191,15 @@ def table(paths: Sequence[Path], results: Results, *, markdown: bool) -> Iterato
                 *(f"{result['seconds']:.2f}" for result in (ours, theirs)),
                 f"{theirs['seconds'] / ours['seconds']:.1f}x",
                 *(f"{result['peak_mb']:.0f}" for result in (ours, theirs)),
-                f"{ours['peak_mb'] / theirs['peak_mb']:.2f}",
+                _share(ours["peak_mb"], theirs["peak_mb"]),
             )
         )
     yield from aligned(rows, markdown=markdown)
+
+
+def _share(ours: float, theirs: float) -> str:
+    """Return a ratio; there is none where a process had held more before it measured."""
+    return f"{ours / theirs:.2f}" if theirs else "-"
 
 
 def default_images(root: Path) -> list[Path]:
