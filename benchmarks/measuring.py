@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from unittest import mock
 
 import torch
 
-_TORCHVISION_NAMES = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
+_PARTS = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
+_TORCHVISION = tuple(f"torchvision{part}" for part in _PARTS)
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,33 @@ def peak_mb(device: torch.device) -> float:
     return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def torchvision_stand_ins(
+    *,
+    batched_nms: Callable[..., torch.Tensor],
+    resize: Callable[..., Any],  # Any: what `to_pil_image` made, resized
+    to_pil_image: Callable[..., Any],
+) -> dict[str, ModuleType]:
+    """Return modules in the place of torchvision's, with all that the official inference takes.
+
+    Args:
+        batched_nms: Stands in for `torchvision.ops.boxes.batched_nms`.
+        resize: For `torchvision.transforms.functional.resize`.
+        to_pil_image: For `torchvision.transforms.functional.to_pil_image`.
+    """
+    modules = {name: ModuleType(name) for name in _TORCHVISION}
+    vars(modules["torchvision.ops.boxes"]).update(batched_nms=batched_nms, box_area=_box_area)
+    vars(modules["torchvision.transforms.functional"]).update(
+        resize=resize, to_pil_image=to_pil_image
+    )
+    return modules
+
+
+def _box_area(boxes: torch.Tensor) -> torch.Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
 @contextmanager
 def without_torchvision() -> Iterator[None]:
     """Let packages import torchvision that never use it in what is measured."""
-    names = [f"torchvision{name}" for name in _TORCHVISION_NAMES]
-    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in names}):
+    with mock.patch.dict(sys.modules, {name: mock.MagicMock() for name in _TORCHVISION}):
         yield

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.measuring import torchvision_stand_ins
 from samft.inference.nms import box_nms
 from samft.models.config import SamConfig, VitEncoder
 from samft.models.official import build_official
@@ -37,7 +35,10 @@ def official_generator(sam: Sam, **settings: Any) -> Any:  # Any: the package ha
 
 def import_generator() -> Any:  # Any: the package has no types
     """Return the class `SamAutomaticMaskGenerator`."""
-    with mock.patch.dict(sys.modules, _stand_ins()):
+    stand_ins = torchvision_stand_ins(
+        batched_nms=_batched_nms, resize=_resize, to_pil_image=Image.fromarray
+    )
+    with mock.patch.dict(sys.modules, stand_ins):
         from segment_anything.automatic_mask_generator import SamAutomaticMaskGenerator
     return SamAutomaticMaskGenerator
 
@@ -77,29 +78,6 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
-def _to_pil(image: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(image)
-
-
 def _batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     assert not idxs.any()  # the generator has one class
     return box_nms(boxes, scores, iou_threshold).to(boxes.device)
-
-
-def _box_area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _stand_ins() -> dict[str, ModuleType]:
-    members: dict[str, dict[str, Any]] = {
-        "torchvision": {},
-        "torchvision.ops": {},
-        "torchvision.ops.boxes": {"batched_nms": _batched_nms, "box_area": _box_area},
-        "torchvision.transforms": {},
-        "torchvision.transforms.functional": {"resize": _resize, "to_pil_image": _to_pil},
-    }
-    modules = {}
-    for name, functions in members.items():
-        modules[name] = ModuleType(name)
-        modules[name].__dict__.update(functions)
-    return modules

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samft.export.comparison import compare
-from samft.export.onnx import DECODER, ENCODER, OnnxReader, write_decoder, write_encoder
-from samft.export.onnx_graphs import DecoderGraph
+from samft.export.onnx import OnnxTarget
 from samft.export.questions import Question
 from samft.export.target import ExportOptions, ReadBack
 from samft.export.template import copy_template
@@ -28,19 +26,17 @@ class LabelStudioTarget:
         """Refuse models that do not read RGB images."""
         model.check_rgb("Label Studio")
 
-    def write(self, model: TunedModel, out: Path, options: ExportOptions) -> None:  # noqa: ARG002  (see Target)
+    def write(self, model: TunedModel, out: Path, options: ExportOptions) -> None:
         """Write the backend and both ONNX files."""
         copy_template(self.name, out)
-        write_encoder(model, out / ENCODER)
-        write_decoder(DecoderGraph(model.sam), model, out / DECODER)
+        OnnxTarget().write(model, out, options)
 
     def read(
         self,
-        model: TunedModel,  # noqa: ARG002  (see Target)
+        model: TunedModel,
         out: Path,
-        options: ExportOptions,  # noqa: ARG002  (see Target)
+        options: ExportOptions,
         questions: Sequence[Question],
     ) -> ReadBack:
         """Open both files in onnxruntime, which is what the backend runs."""
-        reader = OnnxReader.open(out / ENCODER, out / DECODER)
-        return ReadBack(comparisons=[compare(reader, questions)])
+        return OnnxTarget().read(model, out, options, questions)

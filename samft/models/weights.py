@@ -124,7 +124,7 @@ def arch_of(weights: str) -> str:
     """
     if weights in WEIGHTS:
         return WEIGHTS[weights].arch
-    exists = _exists(Path(weights))
+    exists = _exists(Path(weights).expanduser())
     raise ConfigError(
         "--weights needs --arch, unless it is one of the known names",
         where="--weights",

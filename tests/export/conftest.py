@@ -7,7 +7,7 @@ import shutil
 import pytest
 from export_models import model_of, tiny_vit
 
-from samft.export import cvat, labelstudio, onnx, xanylabeling
+from samft.export import cvat, onnx, xanylabeling
 from samft.export.questions import drawn_samples, questions_about
 from samft.export.registry import export
 from samft.export.target import ExportOptions
@@ -29,7 +29,7 @@ def encoders(tmp_path_factory):
 
     kept = []  # an id is not given again while its model lives
     with pytest.MonkeyPatch.context() as patch:
-        for module in (cvat, labelstudio, onnx, xanylabeling):
+        for module in (cvat, onnx, xanylabeling):
             patch.setattr(module, "write_encoder", write_or_copy)
         yield
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from export_models import picture
-from parity.official_inference import _stand_ins, official_inference
+from parity.official_inference import official_inference, stand_ins
 from parity.reference_models import TINY, official_sam
 from PIL import Image
 
@@ -113,7 +113,7 @@ def test_the_mask_generation_pipeline_works_from_the_folder(vit, tmp_path, monke
     from transformers.models.sam import image_processing_pil_sam as images
 
     def suppressed(self, masks, scores, boxes, threshold, **_):
-        with mock.patch.dict(sys.modules, _stand_ins()):  # of torchvision, for its suppression
+        with mock.patch.dict(sys.modules, stand_ins()):  # of torchvision, for its suppression
             return images._post_process_for_mask_generation(masks, scores, boxes, threshold)
 
     monkeypatch.setattr(images.SamImageProcessorPil, "post_process_for_mask_generation", suppressed)

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from benchmarks.measuring import torchvision_stand_ins
 from samft.data.geometry import resize_image
 from samft.types import Frame
 
@@ -20,7 +21,7 @@ def official_inference() -> tuple[Any, Any]:
     The stand-in for the resize is samft's own, so that both see the same pixels; the one for
     suppression is a plain loop, written down from its definition.
     """
-    with mock.patch.dict(sys.modules, _stand_ins()):
+    with mock.patch.dict(sys.modules, stand_ins()):
         # Another test may have imported the package with stand-ins of its own.
         for name in [name for name in sys.modules if name.startswith("segment_anything")]:
             del sys.modules[name]
@@ -53,29 +54,14 @@ def _batched_nms(boxes, scores, idxs, iou_threshold):
     return torch.tensor(kept, dtype=torch.int64)
 
 
-def _box_area(boxes):
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
 def _resize(image, size):
     frame = Frame(original_size=image.shape[:2], input_size=tuple(size), image_size=max(size))
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).contiguous()
     return resize_image(pixels, frame).permute(1, 2, 0).numpy()
 
 
-def _stand_ins() -> dict[str, ModuleType]:
-    members: dict[str, dict[str, Any]] = {
-        "torchvision": {},
-        "torchvision.ops": {},
-        "torchvision.ops.boxes": {"batched_nms": _batched_nms, "box_area": _box_area},
-        "torchvision.transforms": {},
-        "torchvision.transforms.functional": {
-            "resize": _resize,
-            "to_pil_image": lambda image: image,
-        },
-    }
-    modules = {}
-    for name, functions in members.items():
-        modules[name] = ModuleType(name)
-        modules[name].__dict__.update(functions)
-    return modules
+def stand_ins() -> dict[str, ModuleType]:
+    """Return what takes torchvision's place."""
+    return torchvision_stand_ins(
+        batched_nms=_batched_nms, resize=_resize, to_pil_image=lambda image: image
+    )
