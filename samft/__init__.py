@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from samft.data.datamodule import SamDataModule as SamDataModule
+    from samft.data.folder import FolderDataModule as FolderDataModule
     from samft.data.medical import MedicalDataModule as MedicalDataModule
     from samft.data.microscopy import MicroscopyDataModule as MicroscopyDataModule
     from samft.data.prompted_datamodule import (
         PromptedImagesDataModule as PromptedImagesDataModule,
     )
+    from samft.data.sharded_datamodule import ShardedDataModule as ShardedDataModule
     from samft.data.synthetic import SyntheticDataModule as SyntheticDataModule
     from samft.data.underwater import UnderwaterDataModule as UnderwaterDataModule
     from samft.inference.array_sources import ImageSource as ImageSource
@@ -55,6 +57,7 @@ _WHERE = {
     "AutomaticMaskSettings": "samft.inference.automatic_settings",
     "AutomaticMasks": "samft.inference.automatic",
     "ChannelSettings": "samft.models.channels",
+    "FolderDataModule": "samft.data.folder",
     "ImageSource": "samft.inference.array_sources",
     "LinkSettings": "samft.inference.volume_settings",
     "LoraSettings": "samft.models.adaptation.settings",
@@ -70,6 +73,7 @@ _WHERE = {
     "SamDataModule": "samft.data.datamodule",
     "SamLossSettings": "samft.losses",
     "SamModule": "samft.module",
+    "ShardedDataModule": "samft.data.sharded_datamodule",
     "SyntheticDataModule": "samft.data.synthetic",
     "TileSettings": "samft.inference.tile_settings",
     "TiledMasks": "samft.inference.tiled",
@@ -92,6 +96,7 @@ __all__ = [
     "AutomaticMaskSettings",
     "AutomaticMasks",
     "ChannelSettings",
+    "FolderDataModule",
     "ImageSource",
     "LinkSettings",
     "LoraSettings",
@@ -107,6 +112,7 @@ __all__ = [
     "SamDataModule",
     "SamLossSettings",
     "SamModule",
+    "ShardedDataModule",
     "SyntheticDataModule",
     "TileSettings",
     "TiledMasks",

@@ -58,7 +58,7 @@ def datamodule(
         **arguments(settings, "data"), "root": str(root), "val_fraction": 0.0,
         "split_folders": False, **changes,
     }  # fmt: skip
-    total = len(MicroscopyDataModule(**given).index())
+    total = sum(1 for _ in MicroscopyDataModule(**given).index())
     if not 0 < images < total:
         raise ConfigError(
             "there must be images left for testing",

@@ -20,6 +20,7 @@ COMMANDS = {
     "validate": "score a checkpoint on the validation split",
     "test": "score a checkpoint on the test split",
     "predict": "masks for images and prompts: samft predict RUN --source DIR --prompts FILE",
+    "check": "every problem of a data set, each with its fix: samft check DIR --preview sheet.png",
     "cache": "stored embeddings of frozen encoders: samft cache build | info | clear",
     "merge": "a run as a stock SAM file, or as a small adapter: samft merge RUN OUT.pth",
     "export": "a run for other tools, read back and compared: samft export RUN --to onnx",

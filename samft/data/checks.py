@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from samft.data.readers.image import probe_image
+from samft.data.readers.tiff_stack import is_stack, stack_shape
 from samft.data.readers.volume import VolumeGeometry
 from samft.data.readers.volumes import is_volume, probe_volume
 from samft.data.records import Record
@@ -37,10 +38,18 @@ def check_files(
             _check_volumes(record, check_affine=check_affine)
         else:
             first = record.images[0]
-            size = probe_image(first, every_channel=every_channel)
+            size = _size(first, every_channel=every_channel)
             for path in files[1:]:
                 every = every_channel and path in record.images
-                check_same_size(path, probe_image(path, every_channel=every), first, size)
+                check_same_size(path, _size(path, every_channel=every), first, size)
+
+
+def _size(path: Path, *, every_channel: bool) -> tuple[int, ...]:
+    """Return (height, width), or (planes, height, width) of a volume or stack."""
+    if is_volume(path):
+        return probe_volume(path).shape
+    planes = stack_shape(path) if is_stack(path) else None
+    return planes or probe_image(path, every_channel=every_channel)
 
 
 def check_same_size(

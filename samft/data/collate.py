@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from samft.data.geometry import frame_for, resize_image, resize_layers
+from samft.data.label_maps import count_values
 from samft.data.tally import Tally
 from samft.types import SamBatch, Sample
 
@@ -68,5 +69,5 @@ def collate(
 def _object_values(sample: Sample, resized: Tensor, *, keep_all: bool) -> Tensor:
     if keep_all:
         return torch.arange(1, sample.num_objects + 1)
-    counts = torch.bincount(resized.clamp(min=0).flatten(), minlength=sample.num_objects + 1)
+    counts = torch.from_numpy(count_values(resized.numpy(), sample.num_objects))
     return counts[1:].nonzero()[:, 0] + 1

@@ -7,10 +7,11 @@ import logging
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from samft.data.augmentation.registry import preset_names
 from samft.data.checks import check_files
 from samft.data.dataset import SampleDataset
 from samft.data.examples import use_example
@@ -18,9 +19,14 @@ from samft.data.files import relative_name
 from samft.data.mixing import MixedSamples
 from samft.data.pairing import OnMissing
 from samft.data.pictures import num_delivered
+from samft.data.preprocessing import Preprocessing
+from samft.data.readers.volume import AXES
+from samft.data.record_store import collect_records, find_repeated
 from samft.data.records import SPLITS, Record, Split
 from samft.data.replay import RecordedPrompts
 from samft.data.roots import resolve_root
+from samft.data.source_files import open_source
+from samft.data.sources import Source
 from samft.data.split_datamodule import Samples, SplitDataModule
 from samft.data.splits import (
     assign_splits,
@@ -84,16 +90,23 @@ class SamDataModule(SplitDataModule):
     def __post_init__(self) -> None:
         use_example(self)
         super().__post_init__()
-        self._splits: dict[Split, list[Record]] | None = None
+        self._splits: dict[Split, Sequence[Record]] | None = None
         self._recorded: RecordedPrompts | None = None
 
     @abstractmethod
-    def index(self) -> list[Record]:
+    def index(self) -> Iterable[Record]:
         """Find all samples below `self.folder`; must not decode pixels."""
 
     @abstractmethod
     def read(self, record: Record) -> Sample:
         """Read one sample; runs in the loaders' workers, must not depend on earlier calls."""
+
+    def source(self, record: Record) -> Source:
+        """Return the whole image or volume that a record is a part of."""
+        name = record.sample_id
+        if record.slice_index is not None:
+            name = name.rpartition("/")[0]
+        return open_source(name, record.images, Preprocessing(axis=AXES[record.axis]))
 
     @property
     def num_channels(self) -> int:
@@ -117,7 +130,7 @@ class SamDataModule(SplitDataModule):
             SamftError: for everything that is wrong with the data.
         """
         if self._splits is None:
-            found = self._unique(self.index())
+            found = self._unique(collect_records(self.index()))
             splits = self._split(found)
             if self.skip_empty:
                 splits["train"] = self._without_empty(splits["train"])
@@ -135,7 +148,7 @@ class SamDataModule(SplitDataModule):
             counts = ", ".join(f"{split} {len(splits[split])}" for split in SPLITS)
             _log.info("images in %s: %s", self.folder, counts)
 
-    def records(self, split: Split) -> list[Record]:
+    def records(self, split: Split) -> Sequence[Record]:
         """Return the records of a split."""
         self.prepare_index()
         assert self._splits is not None  # just made
@@ -162,9 +175,10 @@ class SamDataModule(SplitDataModule):
         own = SampleDataset(
             records,
             reader.read,
-            transform=self._transform if augment else None,
+            transform=self.transform if augment else None,
             min_area=self.min_area,
             tally=self.tally(split),
+            source=reader.source,
         )
         if self.generic is None or not augment:
             return own
@@ -191,7 +205,7 @@ class SamDataModule(SplitDataModule):
             )
         return match.group(1) if match.groups() else match.group(0)
 
-    def _split(self, records: list[Record]) -> dict[Split, list[Record]]:
+    def _split(self, records: Sequence[Record]) -> dict[Split, Sequence[Record]]:
         return assign_splits(
             with_folder_splits(records, self.folder) if self.split_folders else records,
             val_fraction=self.val_fraction,
@@ -220,9 +234,9 @@ class SamDataModule(SplitDataModule):
             Path(file).expanduser(), images, lambda sample: self.read(by_sample[sample]).size
         )
 
-    def _without_empty(self, records: Sequence[Record]) -> list[Record]:
+    def _without_empty(self, records: Sequence[Record]) -> Sequence[Record]:
         dataset = SampleDataset(records, self.read, min_area=self.min_area)
-        kept = [record for i, record in enumerate(records) if dataset[i].num_objects > 0]
+        kept = collect_records(r for i, r in enumerate(records) if dataset[i].num_objects > 0)
         _log.info(
             "data.skip_empty: %d of %d training images have no object and are left out",
             len(records) - len(kept),
@@ -237,18 +251,16 @@ class SamDataModule(SplitDataModule):
             )
         return kept
 
-    def _unique(self, records: list[Record]) -> list[Record]:
-        seen: set[str] = set()
-        for record in records:
-            if record.sample_id in seen:
-                raise DatasetError(
-                    "two samples have the same name",
-                    where=record.images[0],
-                    found=record.sample_id,
-                    fix="rename one, or narrow data.images",
-                )
-            seen.add(record.sample_id)
-        return records
+    def _unique(self, records: Sequence[Record]) -> Sequence[Record]:
+        double = find_repeated(records)
+        if double is None:
+            return records
+        raise DatasetError(
+            "two samples have the same name",
+            where=double.images[0],
+            found=double.sample_id,
+            fix="rename one, or narrow data.images",
+        )
 
     def _size(self, split: Split) -> int:
         return len(self.records(split))
@@ -281,7 +293,7 @@ class SamDataModule(SplitDataModule):
                 found=self.generic_share,
                 expected="at least 0 and below 1",
             )
-        if self.recorded_prompts is not None and self.transforms not in (None, "none"):
+        if self.recorded_prompts is not None and preset_names(self.transforms):
             raise ConfigError(
                 "recorded prompts need images that stay as they are",
                 where="data.recorded_prompts",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from torch.utils.data import Dataset
 
+from samft.data.augmentation.base import Transform
 from samft.data.objects import drop_small
-from samft.data.records import Record
+from samft.data.sources import Source
 from samft.data.tally import Tally
-from samft.data.transforms import Transform
 from samft.types import Sample
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +30,36 @@ class SampleKey:
     seed: int
 
 
-class SampleDataset(Dataset[Sample]):
+class SampleDataset(Dataset[Sample], Generic[Item]):
     """Reads, cleans and augments samples.
 
     The same key gives the same sample in any process and at any time.
 
     Args:
-        records: What there is.
-        read: Turns a record into a sample.
+        records: What there is: a `Record` each, or where else a sample comes from.
+        read: Turns one of them into a sample.
         transform: Augmentation, or `None`.
         min_area: Objects of fewer pixels, as read from the file, become background.
         tally: Counts what is dropped, or `None`.
+        source: Returns the whole image or volume that a record is a part of.
     """
 
     def __init__(
         self,
-        records: Sequence[Record],
-        read: Callable[[Record], Sample],
+        records: Sequence[Item],
+        read: Callable[[Item], Sample],
         *,
         transform: Transform | None = None,
         min_area: int = 1,
         tally: Tally | None = None,
+        source: Callable[[Item], Source] | None = None,
     ) -> None:
         self.records = records
         self.read = read
         self.transform = transform
         self.min_area = min_area
         self.tally = tally
+        self.source = source
 
     def __len__(self) -> int:
         return len(self.records)

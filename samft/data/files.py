@@ -12,7 +12,7 @@ from samft.data.readers.volumes import VOLUME_SUFFIXES
 from samft.data.roots import stays_inside
 from samft.errors import ConfigError, DatasetError
 
-_SUFFIXES = (*sorted(IMAGE_SUFFIXES), *VOLUME_SUFFIXES)
+SUFFIXES = (*sorted(IMAGE_SUFFIXES), *VOLUME_SUFFIXES)
 _SHOWN = 3
 
 
@@ -27,7 +27,7 @@ def list_files(root: Path) -> list[Path]:
         for folder, folders, names in os.walk(root)
         if _keep_visible(folders)
         for name in names
-        if name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
     return _checked(root, found)
 
@@ -71,7 +71,7 @@ def relative_name(root: Path, path: Path) -> str:
 def stem_of(path: Path) -> str:
     """Return a file's name without its format's ending: `a` of `a.nii.gz`, `b` of `b.seg.nrrd`."""
     lower = path.name.lower()
-    ending = max((e for e in (*_SUFFIXES, ".seg.nrrd") if lower.endswith(e)), key=len, default="")
+    ending = max((e for e in (*SUFFIXES, ".seg.nrrd") if lower.endswith(e)), key=len, default="")
     return path.name[: len(path.name) - len(ending)]
 
 
@@ -92,7 +92,8 @@ def name_some(root: Path, paths: Collection[Path]) -> str:
 
 def _keep_visible(folders: list[str]) -> bool:
     # os.walk goes on with what is left in the list, in this order.
-    folders[:] = sorted(name for name in folders if not name.startswith("."))
+    # The thousands of chunks of an array are not files of their own.
+    folders[:] = sorted(n for n in folders if not n.startswith(".") and not n.endswith(".zarr"))
     return True
 
 

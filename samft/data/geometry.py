@@ -16,6 +16,9 @@ from torch.nn import functional as F
 
 from samft.types import Frame
 
+_FAST_CHANNELS = 4
+"""Channels up to which torch has a fast path for bytes; more are four times faster in parts."""
+
 
 def frame_for(original_size: tuple[int, int], image_size: int) -> Frame:
     """Return the frame of an image of `original_size` (height, width) for a model of side S.
@@ -39,8 +42,17 @@ def resize_image(image: Tensor, frame: Frame) -> Tensor:
     """
     if image.shape[-2:] == frame.input_size:
         return image
+    if image.dtype != torch.uint8 or image.device.type != "cpu":
+        return _antialiased(image.contiguous(), frame.input_size)
+    if image.shape[0] <= _FAST_CHANNELS:
+        return _antialiased(image, frame.input_size)
+    parts = torch.split(image, _FAST_CHANNELS - 1)
+    return torch.cat([_antialiased(part, frame.input_size) for part in parts])
+
+
+def _antialiased(image: Tensor, size: tuple[int, int]) -> Tensor:
     resized: Tensor = F.interpolate(
-        image[None], size=frame.input_size, mode="bilinear", align_corners=False, antialias=True
+        image[None], size=size, mode="bilinear", align_corners=False, antialias=True
     )[0]
     return resized
 
@@ -49,7 +61,15 @@ def resize_layers(layers: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize label layers (L, H, W) to (L, *size), nearest neighbour on pixel centres."""
     rows = _nearest(layers.shape[-2], size[0], layers.device)
     columns = _nearest(layers.shape[-1], size[1], layers.device)
-    return layers[..., rows[:, None], columns[None, :]]
+    if layers.device.type != "cpu":
+        return layers[..., rows[:, None], columns[None, :]]
+    # One axis after the other, and by numpy: three times faster. What shrinks most goes first.
+    axes = [(-2, rows.numpy()), (-1, columns.numpy())]
+    axes.sort(key=lambda axis: axis[1].size / layers.shape[axis[0]])
+    array = layers.numpy()
+    for axis, places in axes:
+        array = array.take(places, axis=axis)
+    return torch.from_numpy(array)
 
 
 def _nearest(source: int, target: int, device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from samft.data.dataset import SampleKey
@@ -20,6 +21,7 @@ _SAME_RUN = {
     "batch_size": "data.batch_size",
     "world_size": "the number of devices",
     "samples": "the number of training samples",
+    "mixed": "data.shuffle",
 }
 
 
@@ -59,6 +61,7 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         self.drop_last = False
         self.pad = pad
         self.variants = variants
+        self.mixed = 0  # an order of another kind has another number
         self.epoch = 0
         self.skip = 0
 
@@ -67,13 +70,21 @@ class ResumableSampler(DistributedSampler[SampleKey]):
         extra = self.num_replicas - 1 if self.pad else self.num_replicas - 1 - self.rank
         return (self.size + extra) // self.num_replicas
 
+    def order(self) -> Tensor | None:
+        """Return the order of all samples in this epoch, (size,) int64; `None` for theirs."""
+        if not self.shuffle:
+            return None
+        return torch.randperm(self.size, generator=generator_for(_ORDER, self.seed, self.epoch))
+
+    def position(self, place: int) -> int:
+        """Return where in `order` a place of this process is."""
+        return (place * self.num_replicas + self.rank) % self.size
+
     def __iter__(self) -> Iterator[SampleKey]:
-        order = torch.arange(self.size)
-        if self.shuffle:
-            generator = generator_for(_ORDER, self.seed, self.epoch)
-            order = torch.randperm(self.size, generator=generator)
+        order = self.order()
         for place in range(self.skip, len(self)):
-            index = int(order[(place * self.num_replicas + self.rank) % self.size])
+            position = self.position(place)
+            index = position if order is None else int(order[position])
             variant = self.epoch % self.variants if self.variants else self.epoch
             yield SampleKey(index, derive_seed(_SAMPLE, self.seed, variant, index))
 
@@ -139,6 +150,7 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
                 would train some samples twice and others not at all.
         """
         now = self._identity()
+        state_dict = {"mixed": 0} | state_dict  # which it was before there was a choice
         changed = [name for name in now if state_dict[name] != now[name]]
         if changed and 0 < state_dict["batches"] < state_dict["length"]:
             name = changed[0]
@@ -163,4 +175,5 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
             "batch_size": self.batch_size or 1,
             "world_size": self.order.num_replicas,
             "samples": self.order.size,
+            "mixed": self.order.mixed,
         }

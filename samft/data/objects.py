@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samft.data.checks import check_same_size
+from samft.data.label_maps import as_tensor, count_values, renumber, values_of
 from samft.data.records import Record
 from samft.types import IGNORE, Sample
 
-ObjectMode = Literal["component", "class"]
-"""Whether each connected piece of a class is an object, or all of it together is one."""
+ObjectMode = Literal["component", "class", "value"]
+"""Whether an object is a connected piece of a class, all of a class, or each value of a mask."""
 
 _TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner belong together
 
@@ -51,8 +52,11 @@ def from_label_map(
         class_index: Class of all the objects.
         ignore_value: The value that means "nothing is known here".
     """
-    ids, count = _renumber(label_map, ignore_value)
-    return _one_layer(ids, np.full(count, class_index, np.int64))
+    values = [v for v in values_of(label_map) if v > 0 and v != ignore_value]
+    ids = renumber(label_map, np.array(values, np.int64), negative=IGNORE)
+    if ignore_value is not None:
+        ids[label_map == ignore_value] = IGNORE
+    return _one_layer(ids, np.full(len(values), class_index, np.int64))
 
 
 def from_masks(
@@ -97,17 +101,17 @@ def from_class_map(
     Args:
         class_map: (H, W) int32.
         class_of: Class index of each value; values that are not in it are background.
-        mode: `class` or `component`.
+        mode: Whether a value is one object, or each connected piece of it.
         ignore_value: The value that means "nothing is known here".
     """
     ids = np.zeros(class_map.shape, np.int32)
     classes: list[int] = []
-    for value in _values(class_map):
+    for value in values_of(class_map):
         if value < 0 or value not in class_of or value == ignore_value:
             continue
         box = _bounding_box(class_map == value)
         inside = class_map[box] == value
-        pieces, count = (inside, 1) if mode == "class" else ndimage.label(inside, _TOUCHING)
+        pieces, count = ndimage.label(inside, _TOUCHING) if mode == "component" else (inside, 1)
         ids[box][inside] = pieces[inside].astype(np.int32) + len(classes)
         classes += [class_of[value]] * count
     ids[_unknown(class_map, ignore_value)] = IGNORE
@@ -116,6 +120,8 @@ def from_class_map(
 
 def stack_objects(parts: Sequence[Objects]) -> Objects:
     """Put objects of the same image on top of each other, each part in layers of its own."""
+    if len(parts) == 1:
+        return parts[0]
     layers, object_layer, shift, depth = [], [], 0, 0
     for part in parts:
         layers.append(np.where(part.layers > 0, part.layers + np.int32(shift), part.layers))
@@ -150,7 +156,7 @@ def make_sample(
     size, expected = objects.layers.shape[1:], image.shape[1:]
     check_same_size(record.labels[0], size, record.images[0], expected)
     return Sample(
-        image=torch.from_numpy(np.ascontiguousarray(image)),
+        image=as_tensor(image),  # channels last, as it was decoded: no copy, and faster to resize
         layers=torch.from_numpy(objects.layers),
         object_layer=torch.from_numpy(objects.object_layer),
         object_class=torch.from_numpy(objects.object_class),
@@ -171,19 +177,16 @@ def drop_small(sample: Sample, min_area: int) -> tuple[Sample, int]:
         The sample with the other objects, renumbered, and how many were dropped.
     """
     count = sample.num_objects
-    areas = torch.bincount(sample.layers.clamp(min=0).flatten(), minlength=count + 1)[1:]
-    kept = areas >= min_area
+    layers = sample.layers.numpy()
+    kept = count_values(layers, count)[1:] >= min_area
     dropped = count - int(kept.sum())
     if dropped == 0:
         return sample, 0
-    # Row 0 is background, the last row stands for IGNORE, which is -1.
-    new_values = torch.zeros(count + 2, dtype=torch.int32)
-    new_values[1 : count + 1][kept] = torch.arange(1, count - dropped + 1, dtype=torch.int32)
-    new_values[-1] = IGNORE
+    values = np.flatnonzero(kept) + 1
     changed = sample.replace(
-        layers=new_values[sample.layers.long()],
-        object_layer=sample.object_layer[kept],
-        object_class=sample.object_class[kept],
+        layers=torch.from_numpy(renumber(layers, values, negative=IGNORE)),
+        object_layer=sample.object_layer[values - 1],
+        object_class=sample.object_class[values - 1],
     )
     return changed, dropped
 
@@ -230,26 +233,9 @@ def _one_layer(ids: NDArray[np.int32], object_class: NDArray[np.int64]) -> Objec
     )
 
 
-def _renumber(label_map: NDArray[np.int32], ignore_value: int | None) -> tuple[Any, int]:
-    values = [v for v in _values(label_map) if v > 0 and v != ignore_value]
-    known = np.array([0, *values], np.int32)
-    order = np.argsort(known)
-    ids = order[np.searchsorted(known, label_map, sorter=order).clip(max=known.size - 1)]
-    ids = ids.astype(np.int32)
-    ids[_unknown(label_map, ignore_value)] = IGNORE
-    return ids, len(values)
-
-
 def _unknown(label_map: NDArray[np.int32], ignore_value: int | None) -> NDArray[np.bool_]:
     negative = label_map < 0
     return negative if ignore_value is None else negative | (label_map == ignore_value)
-
-
-def _values(label_map: NDArray[np.int32]) -> list[int]:
-    lowest, highest = int(label_map.min()), int(label_map.max())
-    if lowest >= 0 and highest < label_map.size:  # ten times faster than sorting all pixels
-        return [int(v) for v in np.flatnonzero(np.bincount(label_map.reshape(-1)))]
-    return [int(v) for v in np.unique(label_map)]
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -7,7 +7,9 @@ whose folders are then equal,
 1. equal names belong together (`images/7.png` and `masks/7_mask.png`, `img7.tif` and `mask7.tif`);
 2. a mask belongs to the image whose name it begins with (`sub-1_T2w.nii` and
    `derivatives/labels/sub-1_T2w_lesion.nii`, the layout of BIDS);
-3. one image and one mask alone belong together (a folder per case).
+3. one image and one mask alone belong together (a folder per case);
+4. where the names of all that is left begin with a number, each with another one, equal numbers
+   belong together (`21_training.tif` and `21_manual1.gif`).
 
 What is still single may find its partner by equal names in another folder. More than one partner is
 an error, never a guess.
@@ -18,7 +20,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,6 +55,7 @@ _LABEL_NAME = re.compile(
 )
 _WORDS_AT_END = re.compile(rf"(?:(?:^|{_SEPARATOR}+)(?:{_ANY_WORD}))+$", re.IGNORECASE)
 _WORDS_AT_START = re.compile(rf"^(?:(?:{_ANY_WORD})(?:{_SEPARATOR}+|(?=\d)))+", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,18}")
 _NNUNET_FOLDER = re.compile(r"imagest[rs]", re.IGNORECASE)
 _NNUNET_CHANNEL = re.compile(r"_\d{4}$")
 
@@ -100,9 +103,12 @@ def find_pairs(
         DatasetError: if there is nothing to pair, a partner is missing, or several would fit.
     """
     image_files, label_files = _candidates(root, images, labels)
-    image_keys = {path: _key(root, path, images) for path in image_files}
-    label_keys = {path: _key(root, path, labels) for path in label_files}
+    # What a pattern spells out is the same for all files, and says nothing about the pairing.
+    spelled_out = {part for p in (images, labels) if p is not None for part in Path(p).parts[:-1]}
+    image_keys = {path: _key(root, path, spelled_out) for path in image_files}
+    label_keys = {path: _key(root, path, spelled_out) for path in label_files}
     found = _match_in_folders(image_keys, label_keys)
+    _match_numbers(image_keys, label_keys, found)
     _match_across_folders(image_keys, label_keys, found)
     taken = {label for fitting in found.values() for label in fitting}
     _refuse_ambiguous(root, found)
@@ -205,10 +211,8 @@ def _refuse_empty(root: Path, image_files: Sequence[Path], label_files: Sequence
         )
 
 
-def _key(root: Path, path: Path, pattern: str | None) -> _Key:
+def _key(root: Path, path: Path, spelled_out: Collection[str]) -> _Key:
     folders = path.relative_to(root).parts[:-1]
-    # What the pattern spells out is the same for all images, and says nothing about the pairing.
-    spelled_out = set(Path(pattern).parts[:-1]) if pattern is not None else set()
     kept = tuple(f for f in folders if f not in spelled_out and not _ROLE_FOLDER.fullmatch(f))
     stem = stem_of(path)
     if folders and _NNUNET_FOLDER.fullmatch(folders[-1]):
@@ -241,6 +245,29 @@ def _begun_by(stem: str, stems: Mapping[str, list[Path]]) -> list[Path]:
     cuts = [match.start() for match in re.finditer(_SEPARATOR, stem)]
     begun = (stem[:cut] for cut in reversed(cuts))
     return next((stems[start] for start in begun if start in stems), [])
+
+
+def _match_numbers(
+    image_keys: Mapping[Path, _Key],
+    label_keys: Mapping[Path, _Key],
+    found: dict[Path, list[Path]],
+) -> None:
+    taken = {label for fitting in found.values() for label in fitting}
+    free_images = {path: key for path, key in image_keys.items() if path not in found}
+    free_labels = {path: key for path, key in label_keys.items() if path not in taken}
+    for folder in {key.folder for key in free_images.values()}:
+        images = _by_number(path for path, key in free_images.items() if key.folder == folder)
+        labels = _by_number(path for path, key in free_labels.items() if key.folder == folder)
+        for number in images.keys() & labels.keys():
+            found[images[number]] = [labels[number]]
+
+
+def _by_number(paths: Iterable[Path]) -> dict[int, Path]:
+    """Return files by the number their names begin with; none if one has no number of its own."""
+    files = list(paths)
+    starts = [_NUMBER.match(path.name) for path in files]
+    numbers = {int(start[0]): path for start, path in zip(starts, files, strict=True) if start}
+    return numbers if len(numbers) == len(files) else {}
 
 
 def _match_across_folders(

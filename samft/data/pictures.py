@@ -46,7 +46,8 @@ def read_picture(
         files.append(array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0))
         check_same_size(path, files[-1].shape[1:], paths[0], files[0].shape[1:])
     if channels is None:
-        return to_rgb(np.concatenate([scale(file) for file in files]), paths[0])
+        scaled = [scale(file) for file in files]
+        return to_rgb(scaled[0] if len(scaled) == 1 else np.concatenate(scaled), paths[0])
     chosen = choose([plane for file in files for plane in file], channels, paths[0])
     return to_rgb(np.stack([scale(plane) for plane in chosen]), paths[0], more=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,12 +12,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from samft.data.enhancement import Enhancement, enhance
 from samft.data.intensity import (
     VOLUME_PERCENTILES,
-    percentile_range,
+    Limits,
     to_float,
     to_rgb,
     to_uint8,
+    value_range,
     window_limits,
 )
 from samft.data.pictures import DEFAULT_PERCENTILES, choose, read_picture
@@ -33,20 +35,25 @@ class Preprocessing:
     Values of 8 bits stay as they are.
 
     Args:
-        limits: Values that become black and white; `None` for percentiles of each file.
+        limits: Values that become black and white, as `window_limits` gives them; `None` for
+            percentiles of each file.
         percentiles: The two percentiles for flat images and stacks of them.
         volume_percentiles: The two percentiles for volumes.
         axis: Direction in which volumes are cut.
         channels: The channels to use, by number from 0; `None` for all, at most three.
         keep_depth: Keep the grey levels of more than 8 bits, as float32.
+        context: Slices on either side that come along as channels.
+        enhancement: Correction of colours and contrast.
     """
 
-    limits: tuple[float, float] | None = None
+    limits: Limits = None
     percentiles: tuple[float, float] = DEFAULT_PERCENTILES
     volume_percentiles: tuple[float, float] = VOLUME_PERCENTILES
     axis: Axis = "auto"
     channels: tuple[int, ...] | None = None
     keep_depth: bool = False
+    context: int = 0
+    enhancement: Enhancement = "none"
 
     @classmethod
     def of_config(cls, config: Path | None) -> Self:
@@ -57,7 +64,14 @@ class Preprocessing:
         """
         if config is None:
             return cls()
-        return cls.of_settings(_data_settings(config))
+        data = _data_settings(config)
+        if isinstance(data.get("images"), list) and len(data["images"]) > 1:
+            _log.warning(
+                "the model was trained on images of %d files each, one per channel; here every "
+                "file is an image of its own: expect poor masks",
+                len(data["images"]),
+            )
+        return cls.of_settings(data)
 
     @classmethod
     def of_settings(cls, data: Mapping[str, Any]) -> Self:  # Any: YAML, checked by its datamodule
@@ -66,44 +80,44 @@ class Preprocessing:
         Args:
             data: Its settings by name, such as `window`, `percentiles` and `axis`.
         """
-        if isinstance(data.get("images"), list) and len(data["images"]) > 1:
-            _log.warning(
-                "the model was trained on images of %d files each, one per channel; here every "
-                "file is an image of its own: expect poor masks",
-                len(data["images"]),
-            )
         chosen = data.get("channels")
         base = cls(
             axis=data.get("axis") or "auto",
             channels=None if chosen is None else tuple(chosen),
             keep_depth=bool(data.get("keep_depth")),
+            context=data.get("context_slices") or 0,
+            enhancement=data.get("enhancement") or "none",
         )
         if "window" in data:
-            limits = window_limits(data["window"])
-            return replace(base, limits=limits, percentiles=VOLUME_PERCENTILES)
+            base = replace(base, limits=window_limits(data["window"]))
+            if "percentiles" not in data:  # of a run before the setting was there
+                return replace(base, percentiles=VOLUME_PERCENTILES)
         if data.get("percentiles"):
             low, high = data["percentiles"]
             return replace(base, percentiles=(low, high), volume_percentiles=(low, high))
         return base
 
-    def picture(self, path: Path) -> NDArray[Any]:
-        """Read a flat image as (C, H, W), 0 to 255, uint8 or float32."""
-        return read_picture(
-            [path], lambda values: self._scale(values, self.percentiles), channels=self.channels
+    def picture(self, paths: Sequence[Path]) -> NDArray[Any]:
+        """Read a flat image, one file per channel, as (C, H, W), 0 to 255, uint8 or float32."""
+        picture = read_picture(
+            paths, lambda values: self._scale(values, self.percentiles), channels=self.channels
         )
+        return enhance(picture, self.enhancement)
 
-    def planes(self, channels: NDArray[Any], path: Path, *, is_volume: bool) -> NDArray[Any]:
+    def planes(
+        self, channels: Iterable[NDArray[Any]], path: Path, *, is_volume: bool
+    ) -> NDArray[Any]:
         """Scale the channels of a volume or a stack, each by itself.
 
         Args:
-            channels: (C, Z, Y, X) as in the file.
+            channels: C arrays (Z, Y, X) as in the file.
             path: The file, for messages.
             is_volume: Whether the percentiles of volumes hold, or those of flat images.
 
         Returns:
             (C, Z, Y, X), 0 to 255, uint8 or float32.
         """
-        chosen: Sequence[NDArray[Any]] = list(channels)
+        chosen = list(channels)
         if self.channels is not None:
             chosen = choose(chosen, self.channels, path)
         limits = self.volume_percentiles if is_volume else self.percentiles
@@ -111,7 +125,8 @@ class Preprocessing:
 
     def as_image(self, plane: NDArray[Any], path: Path) -> NDArray[Any]:
         """Return a plane (C, H, W) with the channels that the model sees."""
-        return to_rgb(np.ascontiguousarray(plane), path, more=self.channels is not None)
+        more = self.channels is not None or self.context > 0
+        return enhance(to_rgb(np.ascontiguousarray(plane), path, more=more), self.enhancement)
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain data
         """Return plain data."""
@@ -120,7 +135,7 @@ class Preprocessing:
     def _scale(self, values: NDArray[Any], percentiles: tuple[float, float]) -> NDArray[Any]:
         if values.dtype == np.uint8:
             return values
-        limits = self.limits or percentile_range(values, *percentiles)
+        limits = value_range(values, self.limits, percentiles)
         return to_float(values, *limits) if self.keep_depth else to_uint8(values, *limits)
 
 

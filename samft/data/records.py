@@ -8,6 +8,8 @@ from typing import Literal
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Window = tuple[int, int, int, int]
+"""(top, left, height, width) of a part of a large image, pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +24,9 @@ class Record:
         slice_index: Which slice of a volume; `None` for flat images.
         axis: The canonical axis along which a volume is cut.
         split: The split the record belongs to where the layout or a rule fixes it.
+        entry: Which entry of a label file that describes many images, or of an image file that
+            holds many.
+        window: The part of a large image: (top, left, height, width) in its pixels.
     """
 
     sample_id: str
@@ -31,3 +36,5 @@ class Record:
     slice_index: int | None = None
     axis: int = 0
     split: Split | None = None
+    entry: str | None = None
+    window: Window | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import logging
 import os
@@ -13,14 +12,19 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from samft.data.files import describe_contents, list_files, match_files, relative_name
+from samft.data.lazy_sources import TiffSource
 from samft.data.preprocessing import Preprocessing
 from samft.data.readers.dicom import DicomSeries, find_series, is_dicom
 from samft.data.readers.image import IMAGE_SUFFIXES
-from samft.data.readers.tiff import TIFF_SUFFIXES
-from samft.data.readers.tiff_stack import stack_shape
+from samft.data.readers.ome_zarr_groups import find_zarrs
+from samft.data.readers.pairs_csv import read_csv
+from samft.data.readers.tiff import is_large_tiff
+from samft.data.readers.tiff_stack import is_stack
 from samft.data.readers.volumes import VOLUME_SUFFIXES, is_volume
+from samft.data.readers.zarr_nodes import is_zarr
 from samft.data.roots import resolve_root, stays_inside
 from samft.data.sources import PictureSource, SeriesSource, Source, StackSource, VolumeSource
+from samft.data.zarr_source import ZarrSource, matching_zarrs, zarr_sources
 from samft.errors import DatasetError, SamftError
 
 _log = logging.getLogger(__name__)
@@ -59,14 +63,17 @@ def find_sources(source: str | Sequence[str], preprocessing: Preprocessing) -> F
     words = [source] if isinstance(source, str) else list(source)
     root, paths, missing = _named(words[0]) if len(words) == 1 else _several(words)
     searched = len(words) == 1 and _is_searched(words[0])
-    dicom = [path for path in paths if not path.name.lower().endswith(_NAMED) and is_dicom(path)]
-    taken = set(dicom)
     found: list[Source] = []
     failures: dict[str, SamftError] = dict(missing)
+    for path in [path for path in paths if path.is_dir()]:
+        found += zarr_sources(root, path, preprocessing, failures)
+    paths = [path for path in paths if not path.is_dir()]
+    dicom = [path for path in paths if not path.name.lower().endswith(_NAMED) and is_dicom(path)]
+    taken = set(dicom)
     for path in paths:
         name = relative_name(root, path)
         if path.name.lower().endswith(_NAMED):
-            found.append(_from_file(name, path, preprocessing))
+            found.append(open_source(name, (path,), preprocessing))
         elif path not in taken and not searched:
             failures[name] = DatasetError(
                 "the file is of no kind that can be read", where=path, expected=_KINDS
@@ -81,7 +88,7 @@ def find_sources(source: str | Sequence[str], preprocessing: Preprocessing) -> F
     return FoundSources(root=root, sources=found, failures=failures)
 
 
-_KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF, NIfTI, NRRD or DICOM files"
+_KINDS = "PNG, JPEG, BMP, GIF, WebP, TIFF, NIfTI, NRRD or DICOM files, or OME-Zarr"
 
 
 def _is_searched(source: str) -> bool:
@@ -92,6 +99,9 @@ def _is_searched(source: str) -> bool:
 
 def _named(source: str) -> tuple[Path, list[Path], dict[str, SamftError]]:
     path = Path(source).expanduser()
+    if path.is_dir() and is_zarr(path):
+        whole = path.resolve()
+        return whole.parent, [whole], {}
     if path.is_file():
         folder = path.parent.resolve()
         if path.suffix.lower() == ".csv":
@@ -103,9 +113,13 @@ def _named(source: str) -> tuple[Path, list[Path], dict[str, SamftError]]:
     first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), None)
     if first is None or path.is_dir():
         root = resolve_root(source)
-        return root, sorted({*list_files(root), *_nameless_files(root)}), {}
+        return root, sorted({*list_files(root), *find_zarrs(root), *_nameless_files(root)}), {}
     root = resolve_root(str(Path(*parts[:first])) if first else ".")
-    return root, match_files(root, str(Path(*parts[first:])), setting="source"), {}
+    pattern = str(Path(*parts[first:]))
+    zarrs = matching_zarrs(root, pattern)
+    if zarrs and not any(path.is_file() for path in root.glob(pattern)):
+        return root, zarrs, {}
+    return root, sorted({*match_files(root, pattern, setting="source"), *zarrs}), {}
 
 
 def _several(words: Sequence[str]) -> tuple[Path, list[Path], dict[str, SamftError]]:
@@ -113,10 +127,15 @@ def _several(words: Sequence[str]) -> tuple[Path, list[Path], dict[str, SamftErr
     missing = next((path for path in named if not path.exists()), None)
     if missing is not None:
         raise _missing(missing)
-    folders = [path.resolve() for path in named if path.is_dir()]
-    files = [path.parent.resolve() / path.name for path in named if not path.is_dir()]
+    zarrs = [path.resolve() for path in named if path.is_dir() and is_zarr(path)]
+    folders = [path.resolve() for path in named if path.is_dir() and not is_zarr(path)]
+    files = [path.parent.resolve() / path.name for path in named if not path.is_dir()] + zarrs
     root = Path(os.path.commonpath([*folders, *(path.parent for path in files)]))
-    below = [path for folder in folders for path in (*list_files(folder), *_nameless_files(folder))]
+    below = [
+        path
+        for folder in folders
+        for path in (*list_files(folder), *find_zarrs(folder), *_nameless_files(folder))
+    ]
     return root, sorted({*files, *below}), {}
 
 
@@ -137,6 +156,7 @@ def _nameless_files(root: Path) -> list[Path]:
     found = [
         path
         for folder, folders, names in os.walk(root)
+        if _leave_zarr_alone(folder, folders)
         for name in names
         if not any(part.startswith(".") for part in Path(folder).relative_to(root).parts)
         and not name.startswith(".")
@@ -146,16 +166,17 @@ def _nameless_files(root: Path) -> list[Path]:
     return [path for path in found if stays_inside(root, path)]
 
 
+def _leave_zarr_alone(folder: str, folders: list[str]) -> bool:
+    # os.walk goes on with what is left in the list; the chunks of a zarr are no files of their own.
+    inside = is_zarr(Path(folder))
+    folders[:] = [] if inside else folders
+    return not inside
+
+
 def _from_csv(folder: Path, table: Path) -> tuple[list[Path], dict[str, SamftError]]:
     """Return the files that a table names, and those that are not there."""
-    try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-        rows = list(csv.reader(lines, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            "the table of images cannot be read", where=table, found=str(error).splitlines()[0]
-        ) from error
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    named, rows = read_csv(table)
+    header = [cell.lower() for cell in named]
     column = next((header.index(name) for name in _COLUMNS if name in header), None)
     if column is None:
         raise DatasetError(
@@ -166,11 +187,11 @@ def _from_csv(folder: Path, table: Path) -> tuple[list[Path], dict[str, SamftErr
         )
     found: dict[Path, None] = {}
     missing: dict[str, SamftError] = {}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows:
         name = row[column].strip() if column < len(row) else ""
         if name:
             path = _below(folder, name, f"{table}: line {number}")
-            if path.is_file():
+            if path.is_file() or is_zarr(path):
                 found[path] = None
             else:
                 missing[relative_name(folder, path)] = DatasetError(
@@ -192,19 +213,34 @@ def _below(folder: Path, name: str, where: str) -> Path:
     return path
 
 
-def _from_file(name: str, path: Path, preprocessing: Preprocessing) -> Source:
-    if is_volume(path):
-        return VolumeSource(name, (path,), preprocessing)
-    if path.suffix.lower() in TIFF_SUFFIXES and _is_stack(path):
-        return StackSource(name, (path,), preprocessing)
-    return PictureSource(name, path, preprocessing)
+def open_source(name: str, files: tuple[Path, ...], preprocessing: Preprocessing) -> Source:
+    """Return the source that files are, told by the name and header of the first.
 
-
-def _is_stack(path: Path) -> bool:
-    try:
-        return stack_shape(path) is not None
-    except SamftError:
-        return False  # what is wrong with it is said when its turn comes
+    Args:
+        name: Identifier.
+        files: One file, one per channel, the files of a DICOM series, or the folder of an image in
+            an OME-Zarr.
+        preprocessing: As in training.
+    """
+    if files[0].is_file() and not files[0].name.lower().endswith(_NAMED) and is_dicom(files[0]):
+        found = find_series(files)
+        if len(found.series) != 1:
+            raise DatasetError(
+                "the DICOM files are not one series",
+                where=files[0].parent,
+                found=f"{len(found.series)} series",
+                expected="images of one size and direction",
+            )
+        return SeriesSource(name, found.series[0], preprocessing)
+    if files[0].is_dir():
+        return ZarrSource(name, files[0], preprocessing)
+    if is_volume(files[0]):
+        return VolumeSource(name, files, preprocessing)
+    if len(files) == 1 and is_large_tiff(files[0]):
+        return TiffSource(name, files, preprocessing)
+    if is_stack(files[0]):
+        return StackSource(name, files, preprocessing)
+    return PictureSource(name, files, preprocessing)
 
 
 def _from_dicom(

@@ -12,12 +12,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from samft.data.checks import check_same_size
 from samft.data.preprocessing import Preprocessing
 from samft.data.readers.dicom import DicomSeries, read_series
 from samft.data.readers.image import probe_image
+from samft.data.readers.tiff import TIFF_SUFFIXES
+from samft.data.readers.tiff_spacing import read_tiff_spacing
 from samft.data.readers.tiff_stack import read_stack, stack_shape
 from samft.data.readers.volume import AXIS_LETTERS, VolumeGeometry
 from samft.data.readers.volumes import probe_volume, read_volume
+from samft.data.records import Window
+from samft.data.tiling import cut_window
 from samft.errors import DatasetError
 from samft.types import Sample
 
@@ -35,6 +40,8 @@ class VolumeSpace:
         files: The source's files; of a DICOM series in the order of the file index.
         geometry: Its position in space, where the files state one.
         evenly_spaced: Whether the affine holds for every slice.
+        frames: For every image along the file's third axis the number of its file and of its frame,
+            from 0, where files hold frames.
     """
 
     kind: VolumeKind
@@ -43,6 +50,7 @@ class VolumeSpace:
     files: tuple[Path, ...]
     geometry: VolumeGeometry | None = None
     evenly_spaced: bool = True
+    frames: tuple[tuple[int, int], ...] | None = None
 
     @property
     def planes(self) -> int:
@@ -97,6 +105,25 @@ class Source(ABC):
         The first call may decode the whole source.
         """
 
+    def part(self, index: int, window: Window | None) -> NDArray[Any]:
+        """Return a part of a plane as `picture` does; `None` is the whole plane."""
+        whole = self.picture(index)
+        return whole if window is None else cut_window(whole, window)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory is taken by what was decoded and is kept, bytes."""
+        return 0
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """Pixel size (y, x) of its planes, where the files state one."""
+        space = self.space
+        if space is None or space.geometry is None:
+            return None
+        y, x = (mm for axis, mm in enumerate(space.geometry.spacing_mm) if axis != space.axis)
+        return y, x
+
     def truth(self, index: int) -> Sample | None:  # noqa: ARG002  # for sources that have one
         """Return a plane with its true objects, where they are known."""
         return None
@@ -123,17 +150,18 @@ class Source(ABC):
 
 
 class PictureSource(Source):
-    """A flat image file.
+    """A flat image, in one file or in one file per channel.
 
     Args:
         name: Identifier.
-        path: The file.
+        files: The file, or the files.
         preprocessing: As in training.
     """
 
-    def __init__(self, name: str, path: Path, preprocessing: Preprocessing) -> None:
-        super().__init__(name, (path,))
+    def __init__(self, name: str, files: tuple[Path, ...], preprocessing: Preprocessing) -> None:
+        super().__init__(name, files)
         self.preprocessing = preprocessing
+        self._whole: NDArray[Any] | None = None
 
     @property
     def space(self) -> None:
@@ -142,11 +170,35 @@ class PictureSource(Source):
 
     def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002  # there is one
         """See `Source`."""
-        return probe_image(self.files[0])
+        every = self.preprocessing.channels is not None
+        return probe_image(self.files[0], every_channel=every)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """See `Source`."""
+        first = self.files[0]
+        return read_tiff_spacing(first) if first.suffix.lower() in TIFF_SUFFIXES else None
 
     def picture(self, index: int) -> NDArray[Any]:  # noqa: ARG002  # there is one
         """See `Source`."""
-        return self.preprocessing.picture(self.files[0])
+        return self.preprocessing.picture(self.files)
+
+    def part(self, index: int, window: Window | None) -> NDArray[Any]:
+        """See `Source`; whoever asks for one part asks for others, so the whole is kept."""
+        if window is None:
+            return self.picture(index)
+        if self._whole is None:
+            self._whole = self.picture(index)
+        return cut_window(self._whole, window)
+
+    @property
+    def nbytes(self) -> int:
+        """See `Source`."""
+        return 0 if self._whole is None else self._whole.nbytes
+
+    def release(self) -> None:
+        """See `Source`."""
+        self._whole = None
 
 
 class PlaneSource(Source):
@@ -170,8 +222,17 @@ class PlaneSource(Source):
         assert self.space is not None  # as above
         if self._decoded is None:
             self._decoded = self._decode()
-        plane = np.take(self._decoded, index, axis=self.space.axis + 1)
-        return self.preprocessing.as_image(plane, self.files[0])
+        around = self.preprocessing.context
+        # At either end the last plane stands for those that are not there.
+        wanted = np.arange(index - around, index + around + 1).clip(0, self.space.planes - 1)
+        planes = np.take(self._decoded, wanted, axis=self.space.axis + 1)
+        planes = np.moveaxis(planes, self.space.axis + 1, 0)
+        return self.preprocessing.as_image(planes.reshape(-1, *planes.shape[2:]), self.files[0])
+
+    @property
+    def nbytes(self) -> int:
+        """See `Source`."""
+        return 0 if self._decoded is None else self._decoded.nbytes
 
     def release(self) -> None:
         """See `Source`."""
@@ -179,7 +240,7 @@ class PlaneSource(Source):
 
 
 class VolumeSource(PlaneSource):
-    """A NIfTI or NRRD volume."""
+    """A NIfTI or NRRD volume, in one file or in one file per channel."""
 
     @cached_property
     def space(self) -> VolumeSpace:
@@ -194,7 +255,11 @@ class VolumeSource(PlaneSource):
         )
 
     def _decode(self) -> NDArray[Any]:
-        channels = read_volume(self.files[0]).array
+        channels: list[NDArray[Any]] = []
+        for path in self.files:
+            volume = read_volume(path)
+            check_same_size(path, volume.geometry.shape, self.files[0], self.space.shape)
+            channels += list(volume.array)
         return self.preprocessing.planes(channels, self.files[0], is_volume=True)
 
 
@@ -209,8 +274,13 @@ class StackSource(PlaneSource):
             raise DatasetError("the TIFF is no stack", where=self.files[0])
         return VolumeSpace(kind="stack", shape=shape, axis=0, files=self.files)
 
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """See `Source`."""
+        return read_tiff_spacing(self.files[0])
+
     def _decode(self) -> NDArray[Any]:
-        channels = read_stack(self.files[0])
+        channels = read_stack(self.files[0], seen=True)
         return self.preprocessing.planes(channels, self.files[0], is_volume=False)
 
 
@@ -238,6 +308,7 @@ class SeriesSource(PlaneSource):
             files=self.files,
             geometry=geometry,
             evenly_spaced=series.evenly_spaced,
+            frames=series.frames,
         )
 
     def _axis(self, geometry: VolumeGeometry) -> int:

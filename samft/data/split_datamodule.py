@@ -10,13 +10,15 @@ from typing import Literal, Protocol
 
 from torch.utils.data import DataLoader
 
+from samft.data.augmentation.base import Transform
+from samft.data.augmentation.registry import DEFAULT_SIDE, build_transform, preset_names
+from samft.data.augmentation.settings import AugmentationSettings
 from samft.data.base import BaseDataModule
 from samft.data.collate import collate
 from samft.data.dataset import SampleKey
 from samft.data.loader import ResumableLoader, ResumableSampler
 from samft.data.records import Split
 from samft.data.tally import Tally
-from samft.data.transforms import build_transform
 from samft.errors import ConfigError, DatasetError
 from samft.types import SamBatch, Sample
 
@@ -42,7 +44,10 @@ class SplitDataModule(BaseDataModule):
             whose memory is estimated to fit when training starts.
         eval_batch_size: Images per validation, test and prediction step.
         num_workers: Processes that load data; 0 loads in the main process. The result is the same.
-        transforms: Augmentation preset: none, flip, medical, microscopy or underwater.
+        transforms: Augmentation preset, or several in the order in which they are applied, such as
+            `[lsj, underwater]`: none, flip, medical, mr, microscopy, histology, underwater, lsj
+            (large-scale jitter), foreground_crop (windows around objects).
+        augmentation: Ranges of lsj and foreground_crop.
         variants: Augmented versions of each training image, taken by turns; default: a new one in
             every epoch. With `model.cache_embeddings` each version is encoded once.
         seed: Decides split, order and augmentation.
@@ -51,14 +56,15 @@ class SplitDataModule(BaseDataModule):
     batch_size: int | Literal["auto"] = 4
     eval_batch_size: int = 1
     num_workers: int = 0
-    transforms: str | None = None
+    transforms: str | list[str] | None = None
+    augmentation: AugmentationSettings | None = None
     variants: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_settings()
-        self._transform = build_transform(self.transforms, num_channels=self.num_channels)
+        self._augmentation()
         self._tallies: dict[Split, Tally] = {}
         self._batch_size_chosen = False
 
@@ -82,7 +88,7 @@ class SplitDataModule(BaseDataModule):
     @property
     def repeats(self) -> bool:
         """Whether a training image comes again in later epochs, the same in every pixel."""
-        return self.variants is not None or self.transforms in (None, "none")
+        return self.variants is not None or not preset_names(self.transforms)
 
     def num_inputs(self) -> int:
         """Return how many images training and validation show a model, each version for itself."""
@@ -145,6 +151,24 @@ class SplitDataModule(BaseDataModule):
         """Report what was dropped, if no loader came to its end before."""
         for tally in self._tallies.values():
             self._report(tally)
+
+    def _augmentation(self) -> Transform | None:
+        """Return what training images go through, for the model that the trainer runs, if any."""
+        try:
+            side = self.resolved_image_size()
+        except ConfigError:  # nobody asks for a batch yet
+            side = DEFAULT_SIDE
+        return build_transform(
+            self.transforms,
+            num_channels=self.num_channels,
+            side=side,
+            settings=AugmentationSettings.resolve(self.augmentation),
+        )
+
+    @property
+    def transform(self) -> Transform | None:
+        """The augmentation of training images, `None` for none."""
+        return self._augmentation()
 
     def _loader(
         self, split: Split, *, train: bool = False, plain: bool = False

@@ -5,20 +5,26 @@ The one exception is asked for by name: `block` cuts a volume into slabs, for a 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from samft.data.ranks import rank_names
+from samft.data.record_store import RecordStore
 from samft.data.records import SPLITS, Record, Split
 from samft.errors import ConfigError, DatasetError
 
 SplitBy = Literal["case", "block"]
 
 _log = logging.getLogger(__name__)
+_OPEN: Final = -1  # no split yet; the others by their place in SPLITS
+_TRAIN, _VAL, _TEST = range(3)
 
 _FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -65,7 +71,7 @@ def split_of_folder(name: str) -> Split | None:
 
 def assign_splits(
     records: Sequence[Record], *, val_fraction: float, test_fraction: float, seed: int
-) -> dict[Split, list[Record]]:
+) -> dict[Split, Sequence[Record]]:
     """Give every record its split.
 
     Records that already have one keep it, if there are any for training among them. What is still
@@ -86,23 +92,27 @@ def assign_splits(
         DatasetError: if a split would be empty, only some records have one, or a case is in two.
     """
     check_fractions(val_fraction, test_fraction)
-    fixed = _fixed_by_case(records)
-    if "train" not in fixed.values():
-        fixed = dict.fromkeys(fixed)
-    elif None in fixed.values():
-        _refuse_partial(records)
-    open_cases = [case for case, split in fixed.items() if split in (None, "train")]
+    codes, ranks = _split_codes(records), _ranks(records, "case_id", seed)
+    _refuse_torn(records, codes, ranks)
+    if _TRAIN not in codes:
+        codes = np.full_like(codes, _OPEN)
+    elif _OPEN in codes:
+        _refuse_partial(records, codes)
+    _log_where_from(codes, ranks)
     wanted: dict[Split, float] = {
-        "test": 0.0 if "test" in fixed.values() else test_fraction,
-        "val": 0.0 if "val" in fixed.values() else val_fraction,
+        "test": 0.0 if _TEST in codes else test_fraction,
+        "val": 0.0 if _VAL in codes else val_fraction,
     }
-    chosen = _draw(open_cases, wanted, seed)
-    _log_where_from(fixed.values())
-    splits: dict[Split, list[Record]] = {split: [] for split in SPLITS}
-    for record in records:
-        split = chosen.get(record.case_id) or fixed[record.case_id] or "train"
-        splits[split].append(record)
-    return splits
+    is_open = codes <= _TRAIN
+    cases = _distinct(ranks[is_open])
+    counts = _counts(cases, wanted, lambda rank: records[int(np.argmax(ranks == rank))].case_id)
+    codes = codes.clip(min=_TRAIN)
+    start = 0
+    for split, count in counts.items():
+        chosen = is_open & (ranks >= cases[start]) & (ranks <= cases[start + count - 1])
+        codes[chosen] = SPLITS.index(split)
+        start += count
+    return {split: _take(records, codes == code) for code, split in enumerate(SPLITS)}
 
 
 def block_splits(
@@ -149,35 +159,100 @@ def block_splits(
     return [*before, *middle, *after]
 
 
-def group_by_split(records: Iterable[Record]) -> dict[Split, list[Record]]:
-    """Return records that all have a split, by that split; nothing is drawn."""
-    splits: dict[Split, list[Record]] = {split: [] for split in SPLITS}
-    for record in records:
-        if record.split is not None:
-            splits[record.split].append(record)
-    return splits
+def group_by_split(records: Sequence[Record]) -> dict[Split, Sequence[Record]]:
+    """Return records by their split, without those that have none; nothing is drawn."""
+    codes = _split_codes(records)
+    return {split: _take(records, codes == code) for code, split in enumerate(SPLITS)}
 
 
-def limit_records(records: Sequence[Record], limit: int | None, *, seed: int) -> list[Record]:
+def limit_records(records: Sequence[Record], limit: int | None, *, seed: int) -> Sequence[Record]:
     """Return at most `limit` records, always the same ones, in the order of the index."""
     if limit is None or len(records) <= limit:
-        return list(records)
-    order = sorted(range(len(records)), key=lambda i: _rank(records[i].sample_id, seed))
-    return [records[index] for index in sorted(order[:limit])]
+        return records
+    chosen = np.zeros(len(records), bool)
+    chosen[np.argpartition(_ranks(records, "sample_id", seed), limit - 1)[:limit]] = True
+    return _take(records, chosen)
 
 
-def with_folder_splits(records: Iterable[Record], root: Path) -> list[Record]:
-    """Return the records with the split that a folder below `root` names, if one does."""
+def with_folder_splits(records: Sequence[Record], root: Path) -> Sequence[Record]:
+    """Return the records with the split that a folder below `root` names, if one does.
+
+    What the layout of the data says about splits comes first.
+    """
+    if isinstance(records, RecordStore):
+        return _store_with_folder_splits(records, root)
     return [
-        replace(record, split=split_of_folder(record.images[0].relative_to(root).as_posix()))
+        record if record.split else replace(record, split=_folder_split(record, root))
         for record in records
     ]
 
 
-def _fixed_by_case(records: Sequence[Record]) -> dict[str, Split | None]:
-    fixed: dict[str, Split | None] = {}
-    for record in records:
-        split = fixed.setdefault(record.case_id, record.split)
+def _folder_split(record: Record, root: Path) -> Split | None:
+    return split_of_folder(record.images[0].relative_to(root).as_posix())
+
+
+def _store_with_folder_splits(records: RecordStore, root: Path) -> RecordStore:
+    numbers, folders = records.folders()
+    start = root.as_posix().rstrip("/") + "/"
+    found = [
+        split_of_folder(folder.removeprefix(start) + "name") if folder.startswith(start) else None
+        for folder in folders
+    ]
+    by_folder = np.array([_OPEN if s is None else SPLITS.index(s) for s in found], np.int8)
+    codes = by_folder[numbers]
+    untold = np.array([not folder.startswith(start) for folder in folders], bool)
+    for row in np.flatnonzero(untold[numbers]).tolist():
+        split = _folder_split(records[row], root)
+        codes[row] = _OPEN if split is None else SPLITS.index(split)
+    said = records.split_codes()
+    return records.with_split_codes(np.where(said == _OPEN, codes, said))
+
+
+def _split_codes(records: Sequence[Record]) -> NDArray[np.int8]:
+    """Return the place of every record's split in `SPLITS`, or that there is none."""
+    if isinstance(records, RecordStore):
+        return records.split_codes()
+    places: dict[Split | None, int] = {None: _OPEN} | {s: i for i, s in enumerate(SPLITS)}
+    return np.fromiter((places[record.split] for record in records), np.int8, len(records))
+
+
+def _ranks(
+    records: Sequence[Record], name: Literal["sample_id", "case_id"], seed: int
+) -> NDArray[np.uint64]:
+    if isinstance(records, RecordStore):
+        return rank_names(records.text(name), seed=seed)
+    texts: Iterable[str] = (getattr(record, name) for record in records)
+    return rank_names((text.encode("utf-8", "surrogatepass") for text in texts), seed=seed)
+
+
+def _distinct(ranks: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # numpy.unique goes by a table, which is slower and larger than to sort.
+    ordered = np.sort(ranks)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if ranks.size else ranks
+
+
+def _take(records: Sequence[Record], chosen: NDArray[np.bool_]) -> Sequence[Record]:
+    rows = np.flatnonzero(chosen)
+    if isinstance(records, RecordStore):
+        return records.take(rows)
+    return [records[row] for row in rows.tolist()]
+
+
+def _refuse_torn(
+    records: Sequence[Record], codes: NDArray[np.int8], ranks: NDArray[np.uint64]
+) -> None:
+    """Refuse a case that lies in two splits, or of which a part is in none."""
+    present = [code for code in (_OPEN, _TRAIN, _VAL, _TEST) if code in codes]
+    if len(present) < 2:
+        return
+    groups = [_distinct(ranks[codes == code]) for code in present]
+    torn = [np.intersect1d(a, b, assume_unique=True) for a, b in combinations(groups, 2)]
+    if not any(shared.size for shared in torn):
+        return
+    first: dict[str, Split | None] = {}
+    for row in np.flatnonzero(np.isin(ranks, np.concatenate(torn))).tolist():
+        record = records[row]
+        split = first.setdefault(record.case_id, record.split)
         if split != record.split:
             raise DatasetError(
                 "one case lies in two splits",
@@ -185,49 +260,46 @@ def _fixed_by_case(records: Sequence[Record]) -> dict[str, Split | None]:
                 found=f"case {record.case_id!r} in {split or 'no split'} and {record.split}",
                 fix="move its files together, or split anew with data.split_folders: false",
             )
-    return fixed
 
 
-def _draw(cases: Sequence[str], wanted: dict[Split, float], seed: int) -> dict[str, Split]:
-    order = sorted(cases, key=lambda case: _rank(case, seed))
+def _counts(
+    cases: NDArray[np.uint64], wanted: dict[Split, float], name_of: Callable[[np.uint64], str]
+) -> dict[Split, int]:
+    """Return how many cases the splits get that are to be drawn."""
     counts: dict[Split, int] = {
-        split: max(1, round(share * len(cases))) for split, share in wanted.items() if share > 0
+        split: max(1, round(share * cases.size)) for split, share in wanted.items() if share > 0
     }
-    if sum(counts.values()) >= len(cases):
+    if sum(counts.values()) >= cases.size:
         names = " and ".join(["train", *reversed(counts)])
         raise DatasetError(
             "too few cases to split",
-            where=f"{names} from {len(cases)} case{'s' * (len(cases) != 1)}",
-            found=", ".join(order[:3]),
+            where=f"{names} from {cases.size} case{'s' * (cases.size != 1)}",
+            found=", ".join(name_of(rank) for rank in cases[:3]),
             expected=f"at least {sum(counts.values()) + 1}",
             fix="add data, or set data.val_fraction or data.test_fraction to 0"
             ", or for volumes data.split_by: block",
         )
-    chosen: dict[str, Split] = {}
-    for split, count in counts.items():
-        start = len(chosen)
-        chosen |= dict.fromkeys(order[start : start + count], split)
-    return chosen
+    return counts
 
 
-def _rank(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
-
-
-def _refuse_partial(records: Sequence[Record]) -> None:
-    outside = [record.sample_id for record in records if record.split is None]
+def _refuse_partial(records: Sequence[Record], codes: NDArray[np.int8]) -> None:
+    outside = np.flatnonzero(codes == _OPEN)
     raise DatasetError(
         "some images lie in a folder of a split and some do not",
-        where=outside[0],
-        found=f"{len(outside)} of {len(records)} in neither train/, val/ nor test/",
+        where=records[int(outside[0])].sample_id,
+        found=f"{outside.size} of {len(records)} in neither train/, val/ nor test/",
         expected="all or none",
         fix="move them, choose with data.images, or ignore the folders with "
         "data.split_folders: false",
     )
 
 
-def _log_where_from(fixed: Iterable[Split | None]) -> None:
-    counts = Counter(split for split in fixed if split is not None)
+def _log_where_from(codes: NDArray[np.int8], ranks: NDArray[np.uint64]) -> None:
+    counts = {
+        split: _distinct(ranks[codes == code]).size
+        for code, split in enumerate(SPLITS)
+        if code in codes
+    }
     if counts:
-        text = ", ".join(f"{split} ({counts[split]} cases)" for split in SPLITS if counts[split])
+        text = ", ".join(f"{split} ({count} cases)" for split, count in counts.items())
         _log.info("splits taken from the data's own folders: %s", text)

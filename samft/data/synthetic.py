@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from samft.data.augmentation.base import Transform
 from samft.data.dataset import SampleKey
 from samft.data.records import SPLITS, Split
 from samft.data.split_datamodule import SplitDataModule
 from samft.data.synthesis.scenes import LOOKS, Look, draw_scene
-from samft.data.transforms import Transform
 from samft.errors import ConfigError, DatasetError, did_you_mean
 from samft.seeding import derive_seed
 from samft.types import Sample
@@ -164,7 +164,7 @@ class SyntheticDataModule(SplitDataModule):
             split=split,
             size=self.size,
             looks=self._weights(),
-            transform=self._transform if augment else None,
+            transform=self.transform if augment else None,
         )
 
     def _size(self, split: Split) -> int:

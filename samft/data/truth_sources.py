@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samft.data.readers.volumes import probe_volume
-from samft.data.records import Record
+from samft.data.dataset import SampleDataset
 from samft.data.sources import Source, VolumeSpace
 from samft.types import Sample
 
@@ -31,32 +28,28 @@ class TruthSource(Source):
         name: Identifier.
         rows: For every plane in the data set, by its identifier, its row.
         samples: The data set.
-        record: The first of its records, where the data set has any.
+        files: The files it is read from.
+        volume: The volume or stack whose planes are in the data set; `None` for a flat image.
     """
 
     def __init__(
-        self, name: str, rows: dict[str, int], samples: Samples, record: Record | None
+        self,
+        name: str,
+        rows: dict[str, int],
+        samples: Samples,
+        *,
+        files: tuple[Path, ...] = (),
+        volume: Source | None = None,
     ) -> None:
-        files: tuple[Path, ...] = () if record is None else (*record.images, *record.labels)
         super().__init__(name, files)
         self.rows = rows
         self.samples = samples
-        self.record = record
+        self.volume = volume
 
-    @cached_property
+    @property
     def space(self) -> VolumeSpace | None:
         """See `Source`."""
-        record = self.record
-        if record is None or record.slice_index is None:
-            return None
-        geometry = probe_volume(record.images[0])
-        return VolumeSpace(
-            kind="volume",
-            shape=geometry.shape,
-            axis=record.axis,
-            files=record.images,
-            geometry=geometry,
-        )
+        return None if self.volume is None else self.volume.space
 
     def size(self, index: int) -> tuple[int, int]:
         """See `Source`."""
@@ -73,15 +66,20 @@ class TruthSource(Source):
 
 def truth_sources(samples: Samples) -> list[TruthSource]:
     """Return the samples of a data set, the slices of a volume together."""
-    records: Sequence[Record] | None = getattr(samples, "records", None)
-    if records is None:  # images that are made, not read
+    if not isinstance(samples, SampleDataset):  # images that are made, not read
         names = [samples[row].sample_id for row in range(len(samples))]
-        return [TruthSource(name, {name: row}, samples, None) for row, name in enumerate(names)]
+        return [TruthSource(name, {name: row}, samples) for row, name in enumerate(names)]
     found: dict[str, TruthSource] = {}
-    for row, record in enumerate(records):
-        name = record.sample_id
-        if record.slice_index is not None:
-            name = name.rpartition("/")[0]
-        source = found.setdefault(name, TruthSource(name, {}, samples, record))
-        source.rows[record.sample_id] = row
+    for row, record in enumerate(samples.records):
+        is_slice = record.slice_index is not None
+        name = record.sample_id.rpartition("/")[0] if is_slice else record.sample_id
+        if name not in found:
+            found[name] = TruthSource(
+                name,
+                {},
+                samples,
+                files=(*record.images, *record.labels),
+                volume=samples.source(record) if is_slice and samples.source else None,
+            )
+        found[name].rows[record.sample_id] = row
     return list(found.values())

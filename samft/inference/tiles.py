@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Self
 
+from samft.data.tiling import even_starts
 from samft.inference.array_sources import Box
 
 
@@ -45,9 +46,7 @@ class _Cuts:
         if length <= side:
             return cls(length, length, (0,))
         # The first and the last tile have no neighbour on one side and need no halo there.
-        count = -(-(length - 2 * halo) // (side - 2 * halo))
-        starts = (round(index * (length - side) / (count - 1)) for index in range(count))
-        return cls(length, side, tuple(starts))
+        return cls(length, side, even_starts(length, side, overlap=2 * halo))
 
     @property
     def borders(self) -> tuple[int, ...]:

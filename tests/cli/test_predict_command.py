@@ -117,7 +117,7 @@ def test_labels_that_fit_nothing(run: Path, photos: Path, tmp_path: Path, capsys
 
 def test_bad_files_are_listed(run: Path, photos: Path, tmp_path: Path, capsys) -> None:
     (photos / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    write_series(photos / "scan", NumberOfFrames=2)
+    write_series(photos / "scan", PhotometricInterpretation="PALETTE COLOR")
     prompts = {"a.png": [{"box": [1, 1, 9, 9]}], "bad.png": [{"box": [1, 1, 9, 9]}]}
     (tmp_path / "p.json").write_text(json.dumps(prompts))
     for words in (("--prompts", str(tmp_path / "p.json")), tuple(EVERYTHING)):
@@ -225,7 +225,7 @@ def test_what_the_model_was_not_trained_for_is_warned_of(
         (["--prompts", "boxes.json"], "there are no such prompts"),
         (["--automatic", "points_per_side"], "has no value"),
         (["--automatic", "points_per_sid=4"], "points_per_side"),
-        (["--window", "ct_brain"], "the window does not make sense"),
+        (["--window", "ct_brian"], "the window does not make sense"),
         (["--device", "gpu"], "there is no such device"),
         (["--dicom-codes", "none.yaml"], "the file of DICOM codes cannot be read"),
         (["--format", "nifti"], "NIfTI is written for volumes"),

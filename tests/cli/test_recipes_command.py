@@ -11,7 +11,7 @@ def test_ls_says_what_each_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "ls"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("medical", "microscopy", "pretrain_nano", "quickstart", "underwater"),
+        *("folder", "medical", "microscopy", "pretrain_nano", "quickstart", "underwater"),
     ]
     assert all(len(line) > 40 for line in lines)
 

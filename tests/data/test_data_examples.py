@@ -1,8 +1,11 @@
 """Packaged examples bring the settings that fit them."""
 
+from dataclasses import dataclass
+
 import pytest
 
-from samft import MedicalDataModule, MicroscopyDataModule
+from samft import MedicalDataModule
+from samft.data.examples import use_example
 from samft.errors import ConfigError
 
 
@@ -32,5 +35,10 @@ def test_unknown_example() -> None:
 
 
 def test_example_of_another_kind() -> None:
-    with pytest.raises(ConfigError, match="is not for MicroscopyDataModule"):
-        MicroscopyDataModule(root="example:ct_chest")
+    @dataclass
+    class Other:
+        root: str
+
+    with pytest.raises(ConfigError, match="is not for Other") as caught:
+        use_example(Other(root="example:ct_chest"))
+    assert "no setting images, labels, split_by" in str(caught.value)

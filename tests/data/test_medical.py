@@ -180,16 +180,17 @@ def test_case_ids_of_bids(tmp_path: Path) -> None:
 
 
 def test_volumes_are_decoded_once(ct_folder: Path, monkeypatch) -> None:
-    from samft.data import medical
+    from samft.data import labels, sources
 
     read: list[str] = []
-    original = medical.read_volume
+    original = sources.read_volume
 
     def counting(path: Path):
         read.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(medical, "read_volume", counting)
+    monkeypatch.setattr(sources, "read_volume", counting)
+    monkeypatch.setattr(labels, "read_volume", lambda path: original(path))
     data = make(ct_folder, check_files=False)
     dataset = data.dataset("train")
     for index in (0, 6, 12, 18, 1, 7, 13, 19):

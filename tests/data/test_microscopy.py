@@ -103,6 +103,6 @@ def test_folder_without_masks(dsb_folder: Path, tmp_path: Path) -> None:
     assert len(samples(tmp_path, on_missing="skip")) == 2
 
 
-def test_class_name() -> None:
-    data = MicroscopyDataModule(root=".", class_name="nucleus")
+def test_class_name(dsb_folder: Path) -> None:
+    data = MicroscopyDataModule(root=str(dsb_folder), class_name="nucleus")
     assert tuple(data.class_names) == ("nucleus",)

@@ -195,3 +195,22 @@ def test_links_inside_and_a_linked_root_are_fine(tmp_path: Path) -> None:
     os.symlink(root / "masks/a.png", root / "masks/b.png")
     os.symlink(root, tmp_path / "link")
     assert len(pairs(tmp_path / "link")) == 2
+
+
+def test_equal_numbers(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        *(f"{split}/images/{n}_{split}.tif" for split, n in (("training", 21), ("test", "01"))),
+        *(f"{split}/1st_manual/{n}_manual1.gif" for split, n in (("training", 21), ("test", "01"))),
+        "training/mask/21_training_mask.gif",
+    )
+    assert pairs(tmp_path, images="*/images/*.tif", labels="*/1st_manual/*.gif") == {
+        "training/images/21_training.tif": "training/1st_manual/21_manual1.gif",
+        "test/images/01_test.tif": "test/1st_manual/01_manual1.gif",
+    }
+
+
+@pytest.mark.parametrize("other", ["21_again.tif", "x_training.tif"])
+def test_numbers_must_be_of_one_file_each(tmp_path: Path, other: str) -> None:
+    make(tmp_path, "images/21_training.tif", f"images/{other}", "1st/21_m.gif", "1st/22_m.gif")
+    assert "2 images have no mask" in message(tmp_path, images="images/*", labels="1st/*")

@@ -42,15 +42,18 @@ def test_percentiles_of_microscopy_hold_for_stacks_too() -> None:
     assert found.as_image(planes[:, 0], Path("x.tif")).shape == (3, 5, 6)
 
 
-def test_images_of_several_files_are_warned_of(caplog) -> None:
-    of(images=["*_flair.nii.gz", "*_t1.nii.gz"])
+def test_images_of_several_files_are_warned_of(tmp_path: Path, caplog) -> None:
+    settings = {"images": ["*_flair.nii.gz", "*_t1.nii.gz"]}
+    path = tmp_path / "config.fit.yaml"
+    path.write_text(yaml.safe_dump({"data": {"init_args": settings}}))
+    Preprocessing.of_config(path)
     assert "images of 2 files each" in caplog.text
 
 
 def test_a_window_that_makes_no_sense() -> None:
     with pytest.raises(ConfigError, match="the window does not make sense") as caught:
-        of(window="ct_brain")
-    assert "ct_brain" in str(caught.value)
+        of(window="ct_brian")
+    assert "ct_brian" in str(caught.value)
     assert "ct_soft" in str(caught.value)
 
 

@@ -112,13 +112,12 @@ def test_grey_masks_are_not_taken_for_colours(index_mask_folder: Path) -> None:
 def test_colour_masks_are_not_taken_for_indices(suim_folder: Path) -> None:
     text = message(suim_folder, masks="index")
     assert "the mask has colours" in text
-    assert "data.masks: colour" in text
+    assert "data.palette" in text
 
 
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({"classes": ["a"]}, "data.classes"),
         ({"ignore_value": 255}, "data.ignore_value"),
         ({"masks": "index", "palette": {"a": [0, 0, 0]}}, "data.palette"),
         ({"palette": {"a": [0, 0]}}, "data.palette"),
@@ -128,3 +127,17 @@ def test_colour_masks_are_not_taken_for_indices(suim_folder: Path) -> None:
 )
 def test_settings_that_contradict(settings: dict, name: str) -> None:
     assert name in message("missing", **settings)
+
+
+def test_some_classes_of_a_palette(suim_folder: Path) -> None:
+    data = make(suim_folder, classes=["fish"])
+    assert tuple(data.class_names) == ("fish",)
+    every = make(suim_folder).dataset("train")
+    number = tuple(make(suim_folder).class_names).index("fish")
+    chosen = data.dataset("train")
+    for index in range(len(every)):
+        wanted = int((every[index].object_class == number).sum())
+        assert chosen[index].object_class.tolist() == [0] * wanted
+    text = message(suim_folder, classes=["fisch"])
+    assert "no colour of the palette has this name" in text
+    assert "did you mean 'fish'?" in text

@@ -110,7 +110,7 @@ def test_bad_files_do_not_end_the_run(photos: Path, tmp_path: Path) -> None:
     (photos / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
     (photos / "bad.nii.gz").write_bytes(b"nothing at all")
     (photos / "empty.tif").write_bytes(b"")
-    write_series(photos / "scan", NumberOfFrames=3)
+    write_series(photos / "scan", PhotometricInterpretation="PALETTE COLOR")
     outcome = predict(photos, tmp_path / "out")
     assert outcome.done == 12
     assert {"bad.png", "bad.nii.gz", "empty.tif", "scan/im001.dcm"} <= set(outcome.failures)

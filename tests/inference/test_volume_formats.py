@@ -21,10 +21,13 @@ from dicom_files import (
     values,
     write_series,
 )
+from dicom_objects import write_multiframe
 from fixtures_data import picture, save
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from samft.data.preprocessing import Preprocessing
+from samft.data.readers.dicom import find_series, read_series
+from samft.data.readers.dicom_seg import read_dicom_seg
 from samft.data.source_files import find_sources
 from samft.errors import OutputError
 from samft.inference.campaign import predict_sources
@@ -331,3 +334,16 @@ def test_real_mr_volume(real_data: Path, tmp_path: Path) -> None:
     assert np.allclose(image.affine, result.affine)
     world = nibabel.affines.apply_affine(image.affine, np.argwhere(bright)).mean(axis=0)
     assert np.allclose(centre_by_simpleitk(out / "nifti" / source.name), world * LPS, atol=0.01)
+
+
+@pytest.mark.parametrize("order", [None, [3, 0, 4, 1, 2]], ids=["rising", "shuffled"])
+def test_dicom_seg_of_an_image_of_several_frames(tmp_path: Path, order) -> None:
+    paths = write_series(tmp_path / "single")
+    (tmp_path / "in/ct").mkdir(parents=True)
+    write_multiframe(tmp_path / "in/ct/mf.dcm", paths, order)
+    out = predicted(tmp_path / "in", tmp_path / "out", ["dicom_seg"])
+    (path,) = (out / "dicom_seg").rglob("*.dcm")
+    assert np.allclose(_centre_of_frames(pydicom.dcmread(path)), bright_centre(paths), atol=1e-3)
+    (series,) = find_series([tmp_path / "in/ct/mf.dcm"]).series
+    found = read_dicom_seg(path, series).layers.max(axis=0) > 0
+    assert np.array_equal(found, read_series(series)[0] > 100)

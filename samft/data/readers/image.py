@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from samft.data.readers.deep_png import deep_channels, read_deep_png
 from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.orientation import turned
 from samft.data.readers.tiff import TIFF_SUFFIXES, probe_tiff, read_tiff
 from samft.errors import DatasetError
 
+_log = logging.getLogger(__name__)
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}) | TIFF_SUFFIXES
 """File name endings of the image formats, lower case."""
@@ -23,6 +27,9 @@ _EXIF_ORIENTATION = 0x0112
 # The last bytes of a complete file; a file without them is decoded to find out.
 _ENDINGS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _BINARY_THRESHOLD = 128
+_GREY = frozenset({"1", "L", "LA", "La"})
+_ITEM_SIZES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4, "F": 4}
+_said: set[str] = set()
 
 
 def read_image(path: Path, *, every_channel: bool = False) -> NDArray[Any]:
@@ -41,17 +48,18 @@ def read_image(path: Path, *, every_channel: bool = False) -> NDArray[Any]:
     if path.suffix.lower() in TIFF_SUFFIXES:
         return read_tiff(path, every_channel=every_channel)
     with reading(path, _EXPECTED), _open(path) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            return np.asarray(upright)
-        grey = upright.mode in ("1", "L", "LA", "La")
-        return np.asarray(upright.convert("L" if grey else "RGB"))
+        if opened.format in ("GIF", "WEBP", "PNG") and getattr(opened, "is_animated", False):
+            _say_once("animation", "of animations, the first picture is used; such as %s", path)
+        if opened.mode == "CMYK":
+            _say_once("CMYK", "pictures in printing colours (CMYK) are turned into RGB: %s", path)
+        return _colours_and_alpha(path, opened)[0]
 
 
 def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> NDArray[Any]:
     """Read a mask: the numbers that are stored, not what they look like.
 
-    JPEG cannot hold label values, so a grey JPEG is read as binary: 255 from 128 on.
+    JPEG cannot hold label values, so a grey JPEG is read as binary: 255 from 128 on. Transparency
+    does not count, unless the mask consists of it: one colour, more or less transparent.
 
     Args:
         path: The file.
@@ -68,7 +76,7 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
         array = read_tiff(path, keep_codes=palette == "index")
     else:
         with reading(path, _EXPECTED), _open(path) as opened:
-            array = _mask_values(ImageOps.exif_transpose(opened), palette)
+            array = _mask_values(path, opened, palette)
     if palette == "index" and array.ndim == 3 and bool((array == array[..., :1]).all()):
         array = array[..., 0]
     if array.ndim == 3:
@@ -96,8 +104,7 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
             where=path,
             found=f"RGB {tuple(int(value) for value in pixel)}",
             expected="one number per pixel: 0 background, 1, 2, ...",
-            fix="save it as a grey label image, or read colours with samft.UnderwaterDataModule "
-            "and its data.palette",
+            fix="save it as a grey label image, or say what the colours mean in data.palette",
         )
     return mask
 
@@ -135,7 +142,9 @@ def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
         rounded = np.rint(array) if array.dtype.kind == "f" else array
         # Resampled labels such as 2.9999 are fine, probabilities are not.
         wrong = array.dtype.kind == "f" and not bool((np.abs(array - rounded) < 1e-3).all())
-    if wrong or (array.size and int(rounded.max()) > np.iinfo(np.int32).max):
+    limits = np.iinfo(np.int32)
+    outside = not wrong and array.size and not _lies_in(rounded, limits.min, limits.max)
+    if wrong or outside:
         raise DatasetError(
             "the mask holds values that are no labels",
             where=path,
@@ -159,19 +168,61 @@ def _open(path: Path) -> Image.Image:
             fix="cut it into tiles",
         ) from error
     width, height = opened.size
-    check_declared_size(path, (height, width, len(opened.getbands())), 1)
+    item = 2 if deep_channels(path) else _ITEM_SIZES.get(opened.mode, 1)
+    check_declared_size(path, (height, width, len(opened.getbands())), item)
     return opened
 
 
-def _mask_values(image: Image.Image, palette: str) -> NDArray[Any]:
-    if image.mode in ("P", "PA"):
-        if palette == "colour":
-            return np.asarray(image.convert("RGB"))
-        return np.asarray(image if image.mode == "P" else image.getchannel(0))
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image)
-    grey = image.mode in ("1", "L", "LA", "La")
-    return np.asarray(image.convert("L" if grey else "RGB"))
+def _lies_in(values: NDArray[Any], lowest: int, highest: int) -> bool:
+    return lowest <= int(values.min()) and int(values.max()) <= highest
+
+
+def _colours_and_alpha(path: Path, opened: Image.Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the upright picture, (H, W) or (H, W, 3), and how opaque it is, where it says so."""
+    channels = deep_channels(path)
+    if channels is not None:
+        return _deep_colours(path, opened, channels)
+    upright = opened
+    ImageOps.exif_transpose(upright, in_place=True)
+    if upright.mode in ("L", "RGB", "F") or upright.mode.startswith("I"):
+        return np.asarray(upright), None
+    if upright.mode in ("P", "PA"):
+        # By way of RGBA, as the colour of transparent places is that of the palette.
+        return np.asarray(upright.convert("RGBA").convert("RGB")), None
+    colours = np.asarray(upright.convert("L" if upright.mode in _GREY else "RGB"))
+    alpha = upright.mode in ("LA", "RGBA")
+    return colours, np.asarray(upright.getchannel("A")) if alpha else None
+
+
+def _deep_colours(
+    path: Path, opened: Image.Image, channels: int
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    orientation = opened.getexif().get(_EXIF_ORIENTATION, 1)
+    opened.load()  # finds out whether the file is complete, which the other decoder does not tell
+    stored = turned(
+        read_deep_png(path, channels, _EXPECTED), orientation if orientation in range(1, 9) else 1
+    )
+    colours = stored[..., 0] if channels == 2 else stored[..., :3]
+    alpha = stored[..., -1] if channels in (2, 4) else None
+    return np.ascontiguousarray(colours), alpha
+
+
+def _mask_values(path: Path, opened: Image.Image, palette: str) -> NDArray[Any]:
+    if opened.mode in ("P", "PA") and palette == "index":
+        upright = ImageOps.exif_transpose(opened)
+        return np.asarray(upright if upright.mode == "P" else upright.getchannel(0))
+    colours, alpha = _colours_and_alpha(path, opened)
+    if alpha is not None and palette == "index" and np.ptp(alpha) > 0:
+        flat = colours.reshape(-1, *colours.shape[2:])
+        if bool((flat == flat[0]).all()):
+            return alpha
+    return colours
+
+
+def _say_once(kind: str, text: str, path: Path) -> None:
+    if kind not in _said:
+        _said.add(kind)
+        _log.info(text, path)
 
 
 def _ends_well(path: Path, file_format: str) -> bool:

@@ -1,26 +1,71 @@
-"""TIFF through tifffile: one 2-D image, grey or with channels, 8 to 32 bit."""
+"""TIFF through tifffile: one 2-D image, grey or with channels, 1 to 64 bit, whole or a part."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from samft._deps import require
-from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.limits import check_declared_size
+from samft.data.readers.orientation import turned, turned_window, turns_sides
+from samft.data.readers.part import check_window
+from samft.data.readers.tiff_axes import TIFF_SUFFIXES, check_complete, first_series, opened
+from samft.data.readers.tiff_pixels import (
+    TiffPlanes,
+    as_seen,
+    num_extra,
+    plain_numbers,
+    require_decoder,
+)
+from samft.data.records import Window
 from samft.errors import DatasetError
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+__all__ = [
+    "TIFF_SUFFIXES",
+    "check_complete",
+    "is_large_tiff",
+    "probe_tiff",
+    "read_tiff",
+    "read_tiff_window",
+    "require_decoder",
+    "tiff_nbytes",
+]
+
 _EXPECTED = "a TIFF with one 2-D image"
-# tifffile decodes these by itself: none, deflate (two codes), PackBits, LZMA.
-_BUILT_IN_COMPRESSIONS = frozenset({1, 8, 32946, 32773, 34925})
-# Height and width, alone or with samples (interleaved or planar) or channels.
-_PLANE_AXES = frozenset({"YX", "YXS", "SYX", "CYX"})
-# Arrays of three axes that were saved without a word on what these mean.
-_UNNAMED_AXES = frozenset({"QYX", "IYX"})
+_ORIENTATION = 274
+_LARGE = 256 * 2**20  # bytes; what is smaller is decoded as a whole and kept
+# Axes of arrays that were saved without a word on what these mean.
+_UNNAMED = frozenset("QI")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Flat:
+    """A flat image: what is in it, and where its channels are if they have no name."""
+
+    planes: TiffPlanes
+    every_channel: bool
+    last: bool = False  # the channels lie along what tifffile takes for columns
+    first: bool = False  # the channels lie along what tifffile takes for planes
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        axes = self.planes.axes
+        return (axes.num_planes, axes.size[0]) if self.last else axes.size
+
+    @property
+    def orientation(self) -> int:
+        tag = self.planes.keyframe.tags.get(_ORIENTATION)
+        return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.stored_size
+        return (width, height) if turns_sides(self.orientation) else (height, width)
 
 
 def probe_tiff(path: Path, *, every_channel: bool = False) -> tuple[int, int]:
@@ -33,14 +78,33 @@ def probe_tiff(path: Path, *, every_channel: bool = False) -> tuple[int, int]:
     Raises:
         DatasetError: if the file is damaged, a stack, or larger than allowed.
     """
-    with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
-        series = _checked_series(path, file, every_channel=every_channel)
-        sides = [size for axis, size in enumerate(series.shape) if axis != _channel_axis(series)]
-        return int(sides[0]), int(sides[1])
+    with _flat(path, every_channel=every_channel) as flat:
+        axes = flat.planes.axes
+        check_declared_size(path, axes.shape, flat.planes.dtype.itemsize)
+        check_complete(path, flat.planes.file, _EXPECTED)
+        return flat.size
+
+
+def is_large_tiff(path: Path) -> bool:
+    """Tell whether a TIFF is better read part by part; what is wrong with it is said later."""
+    try:
+        return path.suffix.lower() in TIFF_SUFFIXES and tiff_nbytes(path) > _LARGE
+    except DatasetError:
+        return False
+
+
+def tiff_nbytes(path: Path) -> int:
+    """Return how many bytes the first image of a TIFF takes once it is decoded.
+
+    Raises:
+        DatasetError: if the file is damaged.
+    """
+    with opened(path, _EXPECTED) as file:
+        return int(first_series(path, file, _EXPECTED).nbytes)
 
 
 def read_tiff(path: Path, *, keep_codes: bool = False, every_channel: bool = False) -> NDArray[Any]:
-    """Read the first image of a TIFF; an alpha channel is dropped.
+    """Read the first image of a TIFF at full resolution, upright; an alpha channel is dropped.
 
     Args:
         path: The file.
@@ -51,105 +115,86 @@ def read_tiff(path: Path, *, keep_codes: bool = False, every_channel: bool = Fal
             the first.
 
     Returns:
-        (H, W) or (H, W, C) in the file's own dtype.
+        (H, W) or (H, W, C) in the file's own dtype; 1 bit becomes uint8, half floats float32.
 
     Raises:
         DatasetError: if the file is damaged, a stack, or larger than allowed.
         DependencyError: if its compression needs the package imagecodecs.
     """
-    with reading(path, _EXPECTED), tifffile.TiffFile(path) as file:
-        series = _checked_series(path, file, every_channel=every_channel)
-        page = series.keyframe
-        require_decoder(page)
-        array = np.asarray(series.asarray())
-        if array.ndim == 3:
-            array = np.moveaxis(array, _channel_axis(series), -1)
-        if page.extrasamples and array.ndim == 3 and not every_channel:
-            array = array[..., : -len(page.extrasamples)]
-        if array.ndim == 3 and array.shape[-1] == 1:
-            array = array[..., 0]
-        return array if keep_codes else _as_seen(array, page)
+    with _flat(path, every_channel=every_channel) as flat:
+        check_declared_size(path, flat.planes.axes.shape, flat.planes.dtype.itemsize)
+        check_complete(path, flat.planes.file, _EXPECTED)
+        stored = _channels_first(flat, flat.planes.whole())
+        return _finished(flat, stored, keep_codes=keep_codes)
 
 
-def _checked_series(
-    path: Path, file: tifffile.TiffFile, *, every_channel: bool
-) -> Any:  # Any: tifffile has no types
-    if not file.series:
-        raise unreadable(path, "no image in it", _EXPECTED)
-    series = file.series[0]
-    if series.axes not in (_PLANE_AXES | _UNNAMED_AXES if every_channel else _PLANE_AXES):
+def read_tiff_window(
+    path: Path, window: Window, *, keep_codes: bool = False, every_channel: bool = False
+) -> NDArray[Any]:
+    """Read a part of the first image of a TIFF; only tiles and strips that it touches are decoded.
+
+    Args:
+        path: The file; it may be larger than what may be read as a whole.
+        window: The part, in pixels of the upright image.
+        keep_codes: See `read_tiff`.
+        every_channel: See `read_tiff`.
+
+    Returns:
+        As `read_tiff`, cut to the window.
+
+    Raises:
+        DatasetError: if the file is damaged or a stack, or the window does not lie inside.
+        DependencyError: if its compression needs the package imagecodecs.
+    """
+    with _flat(path, every_channel=every_channel) as flat:
+        check_window(path, window, flat.size)
+        stored_window = turned_window(window, flat.stored_size, flat.orientation)
+        if flat.first or flat.last:
+            top, left, height, width = stored_window
+            whole = _channels_first(flat, flat.planes.whole())
+            stored = whole[:, top : top + height, left : left + width]
+        else:
+            stored = flat.planes.plane(0, stored_window)
+        return _finished(flat, stored, keep_codes=keep_codes)
+
+
+@contextmanager
+def _flat(path: Path, *, every_channel: bool) -> Iterator[_Flat]:
+    with opened(path, _EXPECTED) as file:
+        planes = TiffPlanes(path, file, first_series(path, file, _EXPECTED), _EXPECTED)
+        axes = planes.axes
+        if axes.num_planes == 1:
+            yield _Flat(planes=planes, every_channel=every_channel)
+            return
+        piles = [axis for axis in axes.planes if axes.shape[axis] > 1]
+        unnamed = len(piles) == 1 and axes.names[piles[0]] in _UNNAMED
+        if every_channel and unnamed and axes.num_channels == 1:
+            last = axes.size[1] < min(axes.num_planes, axes.size[0])
+            yield _Flat(planes=planes, every_channel=True, last=last, first=not last)
+            return
+        check_complete(path, file, _EXPECTED)
         raise DatasetError(
             "the TIFF is a stack",
             where=path,
-            found=" x ".join(f"{size} {name}" for name, size in series.sizes.items()),
+            found=axes.described(),
             expected="one 2-D image, grey or with channels",
             fix="save its planes as single files, or leave the file out with a narrower pattern",
         )
-    check_declared_size(path, series.shape, series.dtype.itemsize)
-    check_complete(path, file)
-    return series
 
 
-def _channel_axis(series: Any) -> int:  # Any: tifffile has no types
-    """Return which axis holds the channels; of a grey image there is none at that place."""
-    if series.axes[0] in "CS":
-        return 0
-    if series.axes in _UNNAMED_AXES:
-        return 2 if series.shape[2] < min(series.shape[:2]) else 0
-    return 2
+def _channels_first(flat: _Flat, whole: NDArray[Any]) -> NDArray[Any]:
+    if flat.first:
+        return np.asarray(whole[0])
+    if flat.last:
+        return np.asarray(np.moveaxis(whole[0], -1, 0))
+    return np.asarray(whole[:, 0])
 
 
-def require_decoder(page: Any) -> None:  # Any: tifffile has no types
-    """Check that the pixels of a page can be decoded.
-
-    Raises:
-        DependencyError: if their compression needs the package imagecodecs.
-    """
-    if int(page.compression) not in _BUILT_IN_COMPRESSIONS:
-        require(
-            "imagecodecs",
-            extra="microscopy",
-            purpose=f"read TIFF files compressed with {page.compression.name}",
-        )
-
-
-def check_complete(path: Path, file: tifffile.TiffFile) -> None:
-    """Refuse a file that ends before its pages or their pixels do.
-
-    Raises:
-        DatasetError: if data is missing.
-    """
-    # tifffile leaves out missing pages and fills missing strips with zeros; a half-copied file must
-    # not pass as its first page, or as a black image.
-    size = path.stat().st_size
-    following = _next_page(file)
-    if following is None or following >= size:
-        found = "an unfinished list of pages" if following is None else f"a page at {following}"
-        raise unreadable(path, f"{size} bytes, {found}", _EXPECTED)
-    for page in file.series[0].pages:
-        if page is None:
-            raise unreadable(path, "a page of it lies in another file", _EXPECTED)
-        offsets, counts = page.dataoffsets, page.databytecounts
-        end = max((o + c for o, c in zip(offsets, counts, strict=False)), default=0)
-        if not offsets or end > size:
-            raise unreadable(path, f"{size} bytes, its index points to byte {end}", _EXPECTED)
-
-
-def _next_page(file: tifffile.TiffFile) -> int | None:
-    """Return what stands behind the last page: 0, or where another one should be."""
-    place = file.pages.next_page_offset
-    if place is None:
-        return None
-    file.filehandle.seek(place)
-    stored = file.filehandle.read(file.tiff.offsetsize)
-    if len(stored) < file.tiff.offsetsize:
-        return None
-    return int.from_bytes(stored, "little" if file.tiff.byteorder == "<" else "big")
-
-
-def _as_seen(array: NDArray[Any], page: Any) -> NDArray[Any]:  # Any: tifffile has no types
-    if page.colormap is not None and array.ndim == 2:
-        return np.asarray((np.moveaxis(page.colormap, 0, -1) >> 8).astype(np.uint8)[array])
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
-        return np.asarray(np.iinfo(array.dtype).max - array)
-    return array
+def _finished(flat: _Flat, stored: NDArray[Any], *, keep_codes: bool) -> NDArray[Any]:
+    page = flat.planes.keyframe
+    extra = num_extra(flat.planes)
+    if extra and not flat.every_channel:
+        stored = stored[:-extra]
+    seen = plain_numbers(stored) if keep_codes else as_seen(stored, page)
+    image = seen[0] if seen.shape[0] == 1 else np.moveaxis(seen, 0, -1)
+    return turned(image, flat.orientation)

@@ -64,6 +64,7 @@ class DicomSegmentation(ResultFormat):
     def write_volume(self, volume: VolumeResult) -> list[Path]:
         """See `ResultFormat`."""
         frames, objects = _numbered(volume)
+        frames = _as_stored(frames, volume)
         if not objects:
             return []  # the standard knows no segmentation without a segment
         if len(objects) > _MOST_SEGMENTS:
@@ -168,6 +169,24 @@ def _numbered(volume: VolumeResult) -> tuple[NDArray[Any], list[VolumeObject]]:
     if len(objects) <= _MOST_SEGMENTS:
         numbers[[item.value for item in objects]] = np.arange(1, len(objects) + 1)
     return numbers[labels], objects
+
+
+def _as_stored(frames: NDArray[Any], volume: VolumeResult) -> NDArray[Any]:
+    """Return the planes in the order in which a file of several frames stores them.
+
+    highdicom takes single images in the order of the files it is given, but the frames of a file as
+    they come.
+    """
+    stored = volume.space.frames
+    if stored is None:
+        return frames
+    if len(volume.space.files) > 1 or len(stored) != 1 + max(frame for _, frame in stored):
+        raise OutputError(
+            "a segmentation of some frames, or of several files of frames, cannot be written",
+            where=volume.name,
+            fix="write --format nifti",
+        )
+    return np.ascontiguousarray(frames[np.argsort([frame for _, frame in stored])])
 
 
 def _concept(code: DicomCode) -> Any:  # Any: highdicom

@@ -174,7 +174,7 @@ def test_tiff_stack_is_refused(tmp_path: Path) -> None:
 def test_compressed_tiff_without_imagecodecs(tmp_path: Path, monkeypatch) -> None:
     import tifffile
 
-    from samft.data.readers import tiff
+    from samft.data.readers import tiff_pixels
     from samft.errors import DependencyError
 
     path = tmp_path / "a.tif"
@@ -185,7 +185,7 @@ def test_compressed_tiff_without_imagecodecs(tmp_path: Path, monkeypatch) -> Non
     def refuse(*args: object, **kwargs: object) -> None:
         raise missing
 
-    monkeypatch.setattr(tiff, "require", refuse)
+    monkeypatch.setattr(tiff_pixels, "require", refuse)
     with pytest.raises(DependencyError, match=r"samft\[microscopy\]"):
         read_image(path)
 

@@ -1,0 +1,1 @@
+"""Augmentation: samples in, other samples of the same objects out, decided by a seed alone."""
