@@ -39,7 +39,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
             "images": "CTChest4.nrrd",
             "labels": "Segmentation.seg.nrrd",
             "split_by": "block",
-            "window": "ct_soft",  # outside the scanner's circle lies -3024, which no percentile fits
+            "window": "ct_soft",  # percentiles meet the -3024 outside the scanner's circle
         },
     ),
 }
