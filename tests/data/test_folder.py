@@ -214,3 +214,28 @@ def test_large_label_images_are_read_part_by_part(tmp_path: Path, kind: str, mon
         assert torch.equal(whole.image, part.image)
         assert torch.equal(whole.masks(), part.masks())
         assert torch.equal(whole.object_class, part.object_class)
+
+
+STRAY = {
+    "classes.csv": "image,label\n0.png,cat\n1.png,dog\n",
+    "features.parquet": "PAR1",
+    "settings.json": '{"images": 3, "training": {"rate": 1}}',
+    "list.json": '[{"image": "x"}]',
+    "notes.xml": "<notes><image name='0.png'/></notes>",
+    "participants.tsv": "participant_id\tage\nsub-01\t33\n",
+    "places.geojson": '{"type": "FeatureCollection", "features": []}',
+    "metadata.csv": "file_name,age\n0.png,3\n",
+    "dataset.json": '{"name": "ours", "licence": "none"}',
+    "meta.mat": "MATLAB 5.0",
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_what_lies_beside_pairs_does_not_hide_them(tmp_path: Path, name: str) -> None:
+    for number in range(2):
+        save(tmp_path / "images" / f"{number}.png", picture(discs(number), 0))
+        save(tmp_path / "masks" / f"{number}.png", discs(number).astype(np.uint8))
+    for place in (tmp_path, tmp_path / "images"):
+        (place / name).write_text(STRAY[name])
+    assert recognise(tmp_path)[0].name == "pairs"
+    assert len(samples(make(tmp_path))) == 2

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from samft.data.files import SUFFIXES
+from samft.data.layouts.label_files import match_by_stem
 from samft.data.layouts.listing import Listing
 from samft.data.layouts.per_image import PerImageLayout
 from samft.data.readers.geojson import EXPECTED, is_geojson, read_geojson
 from samft.data.readers.outlines import LabelledImage
+from samft.errors import DatasetError
 
 _LOOKED_AT = 5
 
@@ -29,12 +32,20 @@ class GeoJsonLayout(PerImageLayout):
     def recognise(cls, listing: Listing) -> str | None:
         """See `Layout`."""
         named = listing.ending(".geojson")
-        if named:
-            return f"{named[0]} and {len(named) - 1} other GeoJSON files"
-        for name in listing.ending(".json")[:_LOOKED_AT]:
-            if is_geojson(listing.parsed(name)):
-                return f"{name} holds GeoJSON's features"
-        return None
+        found = named or [
+            name
+            for name in listing.ending(".json")[:_LOOKED_AT]
+            if is_geojson(listing.parsed(name))
+        ]
+        images = [listing.root / name for name in listing.ending(*SUFFIXES)]
+        try:
+            fitting = match_by_stem(listing.root, [listing.root / name for name in found], images)
+        except DatasetError:  # several images fit one: it is said when the data is indexed
+            return f"{found[0]} and {len(found) - 1} other GeoJSON files"
+        if not fitting:
+            return None  # maps of something else
+        first = next(iter(fitting)).relative_to(listing.root).as_posix()
+        return f"{len(fitting)} GeoJSON files named as images are, such as {first}"
 
     def read(self, label: Path) -> LabelledImage | None:
         """See `PerImageLayout`."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samft.data.classes import UNNAMED
+from samft.data.files import SUFFIXES
 from samft.data.layered_mask import LayeredMask, pack_objects
 from samft.data.layouts.base import LayoutSettings
 from samft.data.layouts.hf_files import (
@@ -76,7 +77,8 @@ class HfDatasetLayout(TableLayout):
             if isinstance(content, dict) and has_image_features(content.get("features")):
                 return f"{name} is of a Hugging Face data set with columns of images"
         parquet = listing.ending(".parquet")
-        if parquet:
+        # Where the pictures are files, what lies beside them in Parquet is about something else.
+        if parquet and len(listing.ending(*SUFFIXES)) <= len(parquet):
             return f"{len(parquet)} Parquet files such as {parquet[0]}"
         tables = metadata_in(listing)
         return f"{tables[0]} names images and masks, as in an image folder" if tables else None
