@@ -90,16 +90,18 @@ def overlaps(predicted: Objects, target: Objects) -> Overlaps:
     Raises:
         ConfigError: if the forms or sizes differ.
     """
-    layered = [hasattr(objects, "shape") for objects in (predicted, target)]
+    first: Any = predicted  # Any: which of the two forms it has is told by its shape, not its type
+    second: Any = target
+    layered = [hasattr(objects, "shape") for objects in (first, second)]
     if all(layered):
-        return _of_layers(as_numpy(predicted), as_numpy(target))  # type: ignore[arg-type]  # they have a shape
+        return _of_layers(as_numpy(first), as_numpy(second))
     if any(layered):
         raise ConfigError(
             "objects in two forms cannot be compared",
             found="label layers and RLE masks",
             expected="both as label layers or both as RLE masks",
         )
-    return _of_rles(list(predicted), list(target))  # type: ignore[arg-type]  # they have none
+    return _of_rles(list(first), list(second))
 
 
 def match(pairs: Overlaps) -> Overlaps:
