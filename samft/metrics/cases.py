@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -160,9 +161,9 @@ class CaseMetric(Metric):
             self._means(rows) | {"num_cases": len({row.case_id for row in rows})}
         )
 
+    @abstractmethod
     def _scores(self, row: CaseRow) -> dict[str, float]:
         """Return the scores of one row; every metric says its own."""
-        raise NotImplementedError
 
     def _add(
         self, case_id: str, values: Sequence[float] | NDArray[np.float64], *, part: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -49,9 +50,9 @@ class ObjectCaseMetric(CaseMetric):
         counts["num_cases"] = len({row.case_id for row in rows})
         return self._as_tensors(self._means(rows) | scores | counts)
 
+    @abstractmethod
     def _pooled(self, rows: Sequence[CaseRow]) -> dict[str, float]:
         """Return the scores of one class's cases counted together."""
-        raise NotImplementedError
 
     def _score_of_nothing(self, rows: Sequence[CaseRow]) -> float:
         """Return the score of cases that have nothing to count in all of them."""

@@ -98,18 +98,58 @@ def check_folder(
     kind, name, reason = _layout(root, settings.layout, layout, names)
     indexed = _index(kind, root, settings.layout, log)
     if indexed is None:
-        summary = Summary()
-        log.add(_scan(root, log, summary))
-        return Report(
+        seen = Seen(summary=Summary(), examples=Examples())
+        log.add(_scan(root, log, seen.summary))
+    else:
+        seen = _survey(
+            *indexed,
             root=root,
-            layout=name,
-            reason=reason,
-            findings=log.sorted(),
+            settings=settings,
             log=log,
-            summary=summary,
-            examples=Examples(),
+            workers=workers,
+            use_cache=use_cache,
+            progress=progress,
         )
-    chosen, records = indexed
+    return Report(
+        root=root,
+        layout=name,
+        reason=reason,
+        findings=log.sorted(),
+        log=log,
+        summary=seen.summary,
+        examples=seen.examples,
+        indexed=None if indexed is None else indexed[0],
+        remembered=seen.remembered,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What was seen in the files of a data set.
+
+    Args:
+        summary: Counts.
+        examples: Images to show.
+        remembered: How many files were not read again.
+    """
+
+    summary: Summary
+    examples: Examples
+    remembered: int = 0
+
+
+def _survey(
+    chosen: Layout,
+    records: Sequence[Record],
+    *,
+    root: Path,
+    settings: CheckSettings,
+    log: FindingLog,
+    workers: int,
+    use_cache: bool,
+    progress: Progress | None,
+) -> Seen:
+    """Read every file, or remember it, and compare them."""
     if chosen.name in _BY_NAME:
         used = {path for record in records for path in pieces_of(record)}
         log.add(check_unused(root, used, settings.layout))
@@ -117,11 +157,11 @@ def check_folder(
     log.add(torn)
     whole = SetCheck(chosen.class_names, settings, chosen.settings)
     key = settings.fingerprint(REVISION, _meaning(chosen), _tables(root))
-    seen = Survey(FactsCache.of_root(root, key) if use_cache else FactsCache(None, key))
+    survey = Survey(FactsCache.of_root(root, key) if use_cache else FactsCache(None, key))
     files = [name_of(record.images[0], root) for record in records]
     examples = Examples()
     try:
-        for row, facts in enumerate(seen.all(Inspector(chosen, settings), records, workers)):
+        for row, facts in enumerate(survey.all(Inspector(chosen, settings), records, workers)):
             record = records[row]
             label = name_of((*record.labels, record.images[0])[0], root)
             log.add(whole.add(facts, files[row], splits[row], label=label))
@@ -129,19 +169,9 @@ def check_folder(
             if progress is not None:
                 progress(row + 1, len(records))
     finally:
-        seen.cache.close()
+        survey.cache.close()
     log.add(whole.finish(files, splits))
-    return Report(
-        root=root,
-        layout=name,
-        reason=reason,
-        findings=log.sorted(),
-        log=log,
-        summary=whole.summary,
-        examples=examples,
-        indexed=chosen,
-        remembered=seen.remembered,
-    )
+    return Seen(summary=whole.summary, examples=examples, remembered=survey.remembered)
 
 
 def _layout(

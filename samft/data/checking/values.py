@@ -176,12 +176,17 @@ def _unnamed(tally: ValueTally) -> list[Finding]:
             tally.finding(
                 "ignore-unset",
                 [255],
-                found=f"values {others[0]} to {others[-1]}, and 255",
+                found=f"{_span(others)}, and 255",
                 expected="255 named, if it is no class",
                 fix="set data.ignore_value: 255 (or name it in data.classes if it is a class)",
             )
         ]
     return []
+
+
+def _span(values: list[int]) -> str:
+    low, high = values[0], values[-1]
+    return f"values {low} to {high}" if low < high else f"value {low}"
 
 
 def _are_classes(values: list[int]) -> bool:
