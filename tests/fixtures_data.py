@@ -48,9 +48,13 @@ def save(path: Path, array: NDArray[np.generic]) -> Path:
 
 
 def write_nifti(path: Path, zyx: NDArray[np.generic], *, codes: str = "RAS") -> Path:
-    """Write a volume whose axes (x, y, z) run right, anterior, superior, stored as `codes` say."""
+    """Write a volume whose axes (x, y, z) run right, anterior, superior, stored as `codes` say.
+
+    A fourth axis holds channels.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(zyx.transpose(2, 1, 0), np.diag([*SPACING_MM, 1.0]))
+    values = zyx.transpose(2, 1, 0, *range(3, zyx.ndim))
+    image = nibabel.Nifti1Image(values, np.diag([*SPACING_MM, 1.0]))
     target = nibabel.orientations.axcodes2ornt(tuple(codes))
     current = nibabel.io_orientation(image.affine)
     change = nibabel.orientations.ornt_transform(current, target)

@@ -23,6 +23,7 @@ from samft.cli.configs import MUST_BE_GIVEN, find_config, read_config
 from samft.data.checking.runner import Report, check_folder
 from samft.data.checking.settings import CheckSettings
 from samft.data.folder import FolderDataModule
+from samft.data.preprocessing import Preprocessing
 from samft.data.roots import resolve_root
 from samft.errors import ConfigError
 from samft.models.config import config_for
@@ -122,6 +123,9 @@ def _settings(
         tiny=options.tiny,
         min_area=data.min_area,
         layout=data.layout_settings(),
+        preprocessing=Preprocessing.of_settings(
+            {name: getattr(data, name) for name in ("axis", "channels", "context_slices")}
+        ),
         check_affine=data.check_affine,
         windowed=data.window != "auto",
         split_folders=data.split_folders,

@@ -13,6 +13,7 @@ from samft.data.roots import stays_inside
 from samft.errors import ConfigError, DatasetError
 
 SUFFIXES = (*sorted(IMAGE_SUFFIXES), *VOLUME_SUFFIXES)
+_LONG = (".seg.nrrd", ".ome.tif", ".ome.tiff", ".ome.btf", ".ome.tf2", ".ome.tf8")
 _SHOWN = 3
 
 
@@ -69,9 +70,9 @@ def relative_name(root: Path, path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return a file's name without its format's ending: `a` of `a.nii.gz`, `b` of `b.seg.nrrd`."""
+    """Return a file's name without its format's ending: `a` of `a.nii.gz`, `b` of `b.ome.tif`."""
     lower = path.name.lower()
-    ending = max((e for e in (*SUFFIXES, ".seg.nrrd") if lower.endswith(e)), key=len, default="")
+    ending = max((e for e in (*SUFFIXES, *_LONG) if lower.endswith(e)), key=len, default="")
     return path.name[: len(path.name) - len(ending)]
 
 

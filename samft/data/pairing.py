@@ -33,6 +33,7 @@ from samft.data.files import (
     relative_name,
     stem_of,
 )
+from samft.data.other_files import advice_on_others, without_by_products
 from samft.errors import DatasetError
 
 OnMissing = Literal["error", "skip"]
@@ -47,8 +48,15 @@ _LABEL_WORDS = (
 _IMAGE_WORDS = "fram|frames?|images?|imgs?|im|raw|scans?"
 _ANY_WORD = f"{_LABEL_WORDS}|{_IMAGE_WORDS}"
 _SEPARATOR = r"[_\-. ]"
-_LABEL_FOLDER = re.compile(rf"(?:{_LABEL_WORDS}|derivatives|labelst[rs])", re.IGNORECASE)
-_ROLE_FOLDER = re.compile(rf"(?:{_ANY_WORD}|derivatives|(?:labels|images)t[rs])", re.IGNORECASE)
+_LABEL_FOLDER = re.compile(
+    rf"(?:(?:{_ANY_WORD}){_SEPARATOR})*(?:{_LABEL_WORDS})(?:{_SEPARATOR}(?:{_ANY_WORD}))*"
+    "|derivatives|labelst[rs]",
+    re.IGNORECASE,
+)
+_ROLE_FOLDER = re.compile(
+    rf"(?:{_ANY_WORD})(?:{_SEPARATOR}(?:{_ANY_WORD}))*|derivatives|(?:labels|images)t[rs]",
+    re.IGNORECASE,
+)
 _LABEL_NAME = re.compile(
     rf"(?:.*{_SEPARATOR})?(?:{_LABEL_WORDS})|(?:{_LABEL_WORDS})(?:{_SEPARATOR}.*|\d.*)",
     re.IGNORECASE,
@@ -170,10 +178,19 @@ def looks_like_label(root: Path, path: Path) -> bool:
     )
 
 
+def _list_partners(root: Path) -> list[Path]:
+    files = list_files(root)
+    kept = without_by_products(files)
+    dropped = sorted(set(files) - set(kept))
+    if dropped:
+        _log.info("%d flows or outlines left out: %s", len(dropped), name_some(root, dropped))
+    return kept
+
+
 def _candidates(
     root: Path, images: str | None, labels: str | None
 ) -> tuple[list[Path], list[Path]]:
-    every = list_files(root) if images is None or labels is None else []
+    every = _list_partners(root) if images is None or labels is None else []
     if labels is not None:
         label_files = match_files(root, labels, setting="data.labels")
     else:
@@ -199,7 +216,8 @@ def _refuse_empty(root: Path, image_files: Sequence[Path], label_files: Sequence
             where=root,
             found=describe_contents(root),
             expected="PNG, JPEG, BMP, GIF, WebP, TIFF, NIfTI or NRRD files",
-            fix="set data.root to the folder that holds them, or data.images to a pattern",
+            fix=advice_on_others(root, "images")
+            or "set data.root to the folder that holds them, or data.images to a pattern",
         )
     if not label_files:
         raise DatasetError(
@@ -207,7 +225,8 @@ def _refuse_empty(root: Path, image_files: Sequence[Path], label_files: Sequence
             where=root,
             found=f"{len(image_files)} images such as {relative_name(root, image_files[0])}",
             expected="masks/ or labels/ beside images/, or names such as x_mask, x_seg, x_label",
-            fix="set data.labels to a pattern such as truth/*.png",
+            fix=advice_on_others(root, "masks")
+            or "set data.labels to a pattern such as truth/*.png",
         )
 
 
@@ -303,12 +322,16 @@ def _refuse_ambiguous(root: Path, found: Mapping[Path, Sequence[Path]]) -> None:
                 fix="choose with data.labels, a pattern such as '**/*_seg.nii.gz'",
             )
         if labels[0] in owner:
+            other = owner[labels[0]]
+            copies = image.parent == other.parent and stem_of(image) == stem_of(other)
             raise DatasetError(
                 "several images fit one mask",
                 where=labels[0],
-                found=name_some(root, [owner[labels[0]], image]),
+                found=name_some(root, [other, image]),
                 expected="one image",
-                fix="choose with data.images, a pattern such as '**/*_T2w.nii.gz'",
+                fix="keep one of the two, whose names differ only in their endings"
+                if copies
+                else "choose with data.images, a pattern such as '**/*_T2w.nii.gz'",
             )
         owner[labels[0]] = image
 

@@ -24,6 +24,7 @@ from samft.data.intensity import (
 )
 from samft.data.pictures import DEFAULT_PERCENTILES, choose, read_picture
 from samft.data.readers.volume import Axis
+from samft.errors import DatasetError
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +125,21 @@ class Preprocessing:
         return np.stack([self._scale(channel, limits) for channel in chosen])
 
     def as_image(self, plane: NDArray[Any], path: Path) -> NDArray[Any]:
-        """Return a plane (C, H, W) with the channels that the model sees."""
+        """Return a plane (C, H, W) with the channels that the model sees.
+
+        Raises:
+            DatasetError: if there are more channels than were asked for.
+        """
+        slices = 2 * self.context + 1
+        if self.context > 0 and self.channels is None and len(plane) > slices:
+            raise DatasetError(
+                "neighbouring slices need one channel, or a choice of channels",
+                where=path,
+                found=f"{len(plane) // slices} channels, data.context_slices {self.context}",
+                expected="1 channel",
+                fix="set data.channels, such as [0], or data.context_slices: 0; with several also "
+                "set model.channels.count to their number times the slices",
+            )
         more = self.channels is not None or self.context > 0
         return enhance(to_rgb(np.ascontiguousarray(plane), path, more=more), self.enhancement)
 

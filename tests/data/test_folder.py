@@ -110,6 +110,20 @@ def test_context_slices_are_channels(tmp_path: Path) -> None:
     assert samples(wide)[0].image.shape[0] == wide.num_channels == 5
 
 
+def test_neighbouring_slices_of_colours_need_a_choice(tmp_path: Path) -> None:
+    values, labels = ct_volume(0)
+    write_nifti(tmp_path / "images" / "a.nii.gz", np.stack([values, values + 9, values], axis=-1))
+    write_nifti(tmp_path / "labels" / "a.nii.gz", labels)
+    with pytest.raises(DatasetError, match="neighbouring slices need one channel") as caught:
+        samples(make(tmp_path, context_slices=1))
+    text = str(caught.value)
+    assert "images/a.nii.gz, found: 3 channels, data.context_slices 1" in text
+    assert "set data.channels, such as [0]" in text
+    assert samples(make(tmp_path, context_slices=1, channels=[0]))[0].image.shape[0] == 3
+    every = make(tmp_path, context_slices=1, channels=[0, 1, 2])
+    assert samples(every)[0].image.shape[0] == every.num_channels == 9
+
+
 def test_spacing_of_slices_along_any_axis(tmp_path: Path) -> None:
     values, labels = ct_volume(0)
     write_nifti(tmp_path / "images" / "a.nii.gz", values)

@@ -207,7 +207,9 @@ def test_soft_masks_with_a_threshold(tmp_path: Path) -> None:
     values, labels = ct_volume(0)
     write_nifti(tmp_path / "images" / "a.nii.gz", values)
     write_nifti(tmp_path / "labels" / "a.nii.gz", (labels > 0).astype(np.float32) * 0.7)
-    assert "values that are no labels" in message(tmp_path)
+    text = message(tmp_path)
+    assert "values that are no labels" in text
+    assert "data.threshold, such as 0.5" in text
     found = samples(tmp_path, threshold=0.5)
     assert sum(s.num_objects for s in found) == 8
 

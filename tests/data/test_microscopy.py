@@ -106,3 +106,50 @@ def test_folder_without_masks(dsb_folder: Path, tmp_path: Path) -> None:
 def test_class_name(dsb_folder: Path) -> None:
     data = MicroscopyDataModule(root=str(dsb_folder), class_name="nucleus")
     assert tuple(data.class_names) == ("nucleus",)
+
+
+def planes_of_cells(root: Path) -> np.ndarray:
+    """Save a stack whose planes are numbered anew, each from 1, with cells that touch."""
+    labels = np.zeros((6, 48, 64), np.uint16)
+    for plane in range(6):
+        for value in range(1, 5):
+            left = 12 * (value - 1) + 2 * plane
+            labels[plane, 10 + 8 * (plane % 2) :, left : left + 12][:8] = value
+    save(root / "a.tif", (labels * 40).astype(np.uint8))
+    save(root / "a_label.tif", labels)
+    return labels
+
+
+def test_planes_that_are_numbered_anew(tmp_path: Path) -> None:
+    labels = planes_of_cells(tmp_path)
+    found = samples(tmp_path)
+    assert [s.num_objects for s in found] == [4] * 6
+    for sample, plane in zip(found, labels, strict=True):
+        assert equal_objects(sample.masks(), plane)
+
+
+def test_classes_in_a_stack_stay_classes(tmp_path: Path) -> None:
+    labels = np.stack([discs(n) > 0 for n in range(6)]).astype(np.uint8)
+    save(tmp_path / "a.tif", labels * 90)
+    save(tmp_path / "a_label.tif", labels)
+    assert [s.num_objects for s in samples(tmp_path)] == [4] * 6
+
+
+def test_what_is_logged_of_many_objects(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = np.kron(np.arange(1, 49).reshape(6, 8), np.ones((8, 8), int)).astype(np.uint8)
+    save(tmp_path / "a.png", picture(labels, 0))
+    save(tmp_path / "a_mask.png", labels)
+    with caplog.at_level("INFO", "samft"):
+        assert samples(tmp_path)[0].num_objects == 48
+    assert "48 different ones in 1 masks looked at, each in 1.0 connected pieces" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*stored as RGB:DeprecationWarning")
+def test_three_planes_that_tifffile_saved_as_colours(tmp_path: Path) -> None:
+    labels = np.stack([discs(n) for n in range(3)]).astype(np.uint16)
+    save(tmp_path / "a.tif", labels)
+    save(tmp_path / "a_label.tif", labels)
+    with pytest.raises(DatasetError, match="the file cannot be read") as caught:
+        samples(tmp_path)
+    assert "3 channels of uint16" in str(caught.value)
+    assert "photometric='minisblack'" in str(caught.value).splitlines()[-1]

@@ -60,6 +60,9 @@ LAYOUTS = {
     "other folder": {"original/a.png": "annotations/x/a.png"},
     "dots in names": {"images/LFT_89.JPG00.png": "labels/LFT_89.JPG00.png"},
     "upper case": {"Images/A.PNG": "Masks/A.PNG"},
+    "OME-TIFF": {"images/a.ome.tif": "masks/a.tif", "b.ome.tiff": "b_masks.ome.tif"},
+    "Cellpose": {"c1.png": "c1_cp_masks.png", "c2_img.tif": "c2_masks.tif"},
+    "folders of two words": {"raw images/a.png": "label masks/a.tif"},
 }
 
 
@@ -68,6 +71,33 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
     expected = LAYOUTS[layout]
     make(tmp_path, *expected, *expected.values(), "readme.txt", ".hidden.png")
     assert pairs(tmp_path) == expected
+
+
+def test_what_cellpose_writes_beside_is_left_out(tmp_path: Path, caplog) -> None:
+    make(tmp_path, "a.tif", "a_cp_masks.tif", "a_flows.tif", "a_outlines_cp_masks.png", "a_seg.npy")
+    make(tmp_path, "a_cp_outlines.png", "a_cp_output.png", "b.tif", "b_masks.tif", "b_flows.tif")
+    with caplog.at_level(logging.INFO, "samft"):
+        assert pairs(tmp_path) == {"a.tif": "a_cp_masks.tif", "b.tif": "b_masks.tif"}
+    assert "5 flows or outlines left out: a_cp_outlines.png" in caplog.text
+
+
+def test_flows_without_masks_are_images(tmp_path: Path) -> None:
+    make(tmp_path, "images/lava_flows.png", "masks/lava_flows.png")
+    assert pairs(tmp_path) == {"images/lava_flows.png": "masks/lava_flows.png"}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (("a.png", "a_seg.npy"), "_seg.npy of Cellpose is not read"),
+        (("images/a.png", "masks/a.npy"), "save the masks as TIFF"),
+        (("Images/a.png", "Labels/a.mat"), "save its inst_map"),
+        (("images/a.npz",), "save the images as TIFF"),
+        (("sa_000000.tar",), "samft.ShardedDataModule"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path: Path, files: tuple[str, ...], expected: str) -> None:
+    assert expected in message(make(tmp_path, *files)).splitlines()[-1]
 
 
 def test_patterns(tmp_path: Path) -> None:
@@ -140,6 +170,22 @@ def test_several_images_for_one_mask(tmp_path: Path) -> None:
     text = message(tmp_path)
     assert "several images fit one mask" in text
     assert "images/a.jpg, images/a.png" in text
+    assert "keep one of the two, whose names differ only in their endings" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("P1/CT/1.dcm", "if the images are the DICOM files, set data.layout: dicom"),
+        ("images/1.mha", "MetaImage (.mha, .mhd) is not read: save the images as NIfTI"),
+        ("images/1.mhd", "MetaImage (.mha, .mhd) is not read: save the images as NIfTI"),
+    ],
+)
+def test_images_of_a_kind_that_is_read_otherwise(tmp_path: Path, name: str, fix: str) -> None:
+    make(tmp_path, name)
+    text = message(tmp_path)
+    assert text.startswith("no images found")
+    assert fix in text
 
 
 def test_nothing_there(tmp_path: Path) -> None:

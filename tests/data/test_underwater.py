@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from fixtures_data import discs, picture, save
 
+from samft.data.folder import FolderDataModule
+from samft.data.layouts.registry import recognise
 from samft.data.underwater import SUIM_PALETTE, UnderwaterDataModule
 from samft.errors import ConfigError, DatasetError
 from samft.types import IGNORE
@@ -141,3 +143,20 @@ def test_some_classes_of_a_palette(suim_folder: Path) -> None:
     text = message(suim_folder, classes=["fisch"])
     assert "no colour of the palette has this name" in text
     assert "did you mean 'fish'?" in text
+
+
+def test_jpeg_masks_in_the_colours_of_suim(tmp_path: Path) -> None:
+    colours = np.array(list(SUIM_PALETTE.values()), np.uint8)
+    for number in range(2):
+        save(tmp_path / "images" / f"{number}.jpg", picture(discs(number), number))
+        save(tmp_path / "masks" / f"{number}.jpg", colours[discs(number)])
+    data = FolderDataModule(root=str(tmp_path), val_fraction=0, min_area=30)
+    assert [data.dataset("train")[n].num_objects for n in range(2)] == [4, 4]
+    assert data.known_layout().name == "suim"
+
+
+def test_photographs_are_no_masks_of_suim(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    save(tmp_path / "images" / "a.jpg", photo)
+    save(tmp_path / "masks" / "a.jpg", photo)
+    assert [r.name for r in recognise(tmp_path)] == ["pairs"]

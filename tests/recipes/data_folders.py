@@ -223,6 +223,11 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "grabcut": _pairs("images/{n}.jpg", "ground-truth/{n}.png", _with_unknown(128)),
     "isbi2012": _pairs("train/image/{n}.png", "train/label/{n}.png", _black_and_white),
     "labelme": _labelme,
+    "nuinsseg": _pairs(
+        "human liver/tissue images/liver_{n}.png",
+        "human liver/label masks/liver_{n}.tif",
+        lambda labels: labels.astype(np.uint16),
+    ),
     "sammed2d": _sammed2d,
     "spine_mri": _bids,
     "stardist": _stardist,

@@ -38,7 +38,7 @@ def two_steps(tmp_path: Path, *arguments: str) -> SamftCLI:
 
 def test_all_are_found() -> None:
     assert len(RECIPES) == 6
-    assert len(CONFIGS) == 40
+    assert len(CONFIGS) == 41
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

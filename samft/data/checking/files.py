@@ -16,6 +16,7 @@ from samft.data.checking.inspection import empty_file, name_of
 from samft.data.checking.masks import read_stored
 from samft.data.files import SUFFIXES, match_files, stem_of
 from samft.data.layouts.base import LayoutSettings
+from samft.data.other_files import without_by_products
 from samft.data.pairing import looks_like_label
 from samft.data.readers.volumes import is_volume
 from samft.data.roots import stays_inside
@@ -122,12 +123,13 @@ def _recognised(finding: Finding, root: Path, folders: Collection[Path]) -> Find
 def _meant(root: Path, settings: LayoutSettings) -> list[Path]:
     """Return the files that are images or masks by the patterns, or by their endings."""
     if settings.images is None:
-        return [
+        found = [
             folder / name
             for folder, _, files in walk(root)
             for name in files
             if name.lower().endswith(SUFFIXES) and stays_inside(root, folder / name)
         ]
+        return without_by_products(found)
     chosen = {
         path
         for pattern in settings.images

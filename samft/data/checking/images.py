@@ -16,6 +16,7 @@ from samft.data.intensity import VOLUME_PERCENTILES, percentile_range
 from samft.data.readers.limits import reading
 from samft.data.readers.tiff import TIFF_SUFFIXES
 
+_WHOLE_TYPES: Final = ("int16", "uint16", "int32")
 _AIR: Final = -1100.0  # Hounsfield units, with room for noise: nothing is less dense than air
 _SATURATED = 0.4
 _LEAST = 256  # pixels; icons may have two colours
@@ -110,6 +111,21 @@ def check_values(values: NDArray[Any], name: str, *, flat: bool, windowed: bool)
     if not flat and not windowed and lowest < _AIR:
         return _check_padding(values, name)
     return []
+
+
+def depth_of(values: NDArray[Any]) -> str:
+    """Return the type that holds grey values of DICOM, which are decoded as floats.
+
+    Args:
+        values: Any shape, not empty.
+    """
+    lowest, highest = values.min(), values.max()
+    whole = bool((values == np.rint(values)).all())
+    for kind in _WHOLE_TYPES:
+        limits = np.iinfo(kind)
+        if whole and limits.min <= lowest and highest <= limits.max:
+            return kind
+    return str(values.dtype)
 
 
 def _check_eight_bit(values: NDArray[Any], name: str) -> list[Finding]:

@@ -20,12 +20,12 @@ from samft.data.checks import check_same_place
 from samft.data.files import SUFFIXES, relative_name
 from samft.data.labels import InstanceMask
 from samft.data.layouts.base import Layout
-from samft.data.preprocessing import Preprocessing
+from samft.data.readers.dicom import read_series
 from samft.data.readers.image import read_image
 from samft.data.readers.tiff_stack import read_stack
 from samft.data.readers.volumes import is_volume, probe_segments, probe_volume, read_volume
 from samft.data.records import Record
-from samft.data.sources import PictureSource, Source, StackSource, VolumeSource
+from samft.data.sources import PictureSource, SeriesSource, Source, StackSource, VolumeSource
 from samft.errors import DependencyError, SamftError
 
 _KINDS: Final = (
@@ -96,19 +96,23 @@ class Inspector:
 
     def _image(self, record: Record, facts: Facts) -> NDArray[Any] | None:
         """Look at the image; return it as (H, W), or nothing if it is no flat image."""
-        source = self.layout.source(record, Preprocessing())
+        source = self.layout.source(record, self.settings.preprocessing)
         first = self._name(record.images[0])
         if isinstance(source, PictureSource):
             return self._picture(source, facts)
-        if isinstance(source, VolumeSource | StackSource):
-            arrays = [
-                read_volume(path).array if is_volume(path) else read_stack(path)
-                for path in record.images
-            ]
+        if isinstance(source, VolumeSource | StackSource | SeriesSource):
+            arrays = (
+                [read_series(source.series)]
+                if isinstance(source, SeriesSource)
+                else [_planes_of(path) for path in record.images]
+            )
             facts.size, facts.channels = arrays[0].shape[1:], sum(len(array) for array in arrays)
+            self._check_channels(facts.channels, record.images[0])
             facts.depth = str(arrays[0].dtype)
+            if isinstance(source, SeriesSource):
+                facts.depth = "uint8" if len(arrays[0]) == 3 else images.depth_of(arrays[0])
             facts.digest = _joined([likeness.digest_of(array) for array in arrays])
-            for path, array in zip(record.images, arrays, strict=True):
+            for path, array in zip(record.images, arrays, strict=False):  # a series has many files
                 facts.findings += images.check_values(
                     array, self._name(path), flat=False, windowed=self.settings.windowed
                 )
@@ -116,6 +120,14 @@ class Inspector:
                 facts.findings += volumes.check_space(record.images[0], first)
             return None
         return self._other(source, facts, first)
+
+    def _check_channels(self, count: int, path: Path) -> None:
+        """Refuse as many channels as training would; nothing is decoded for it."""
+        preprocessing = self.settings.preprocessing
+        point = np.zeros((1, 1, 1), np.uint8)
+        chosen = preprocessing.planes([point] * count, path, is_volume=True)
+        slices = 2 * preprocessing.context + 1
+        preprocessing.as_image(np.tile(chosen[:, 0], (slices, 1, 1)), path)
 
     def _picture(self, source: PictureSource, facts: Facts) -> NDArray[Any]:
         arrays = []
@@ -193,7 +205,7 @@ class Inspector:
             facts.findings.append(self._misfit(record, path, truth.size, facts.size))
             return
         facts.instances = isinstance(truth, InstanceMask)
-        source = self.layout.source(record, Preprocessing())
+        source = self.layout.source(record, self.settings.preprocessing)
         chosen = self.layout.settings.objects
         label_map = count_objects(
             facts,
@@ -311,6 +323,10 @@ def _without_object(name: str) -> Finding:
         fix="draw what is missing; if there is nothing in the image, it may stay as an example of "
         "background",
     )
+
+
+def _planes_of(path: Path) -> NDArray[Any]:
+    return read_volume(path).array if is_volume(path) else read_stack(path)
 
 
 def _joined(digests: list[int]) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +25,9 @@ _WHITE: Final = 250
 _DARK, _BRIGHT = 15, 240  # what loss makes of 0 and 255
 _CORE = 0.1  # share of a value's pixels that lie inside, not at an edge
 _STRAY = 1e-3
+_NEAR = 64  # grey levels that edges and loss keep from 0 and 255 in flat areas, at most
+_FOREIGN = 1000  # areas of a foreign colour count from one pixel in so many on
+_MANY = 256  # more colours than are ever classes
 _CORNERS = np.ones((3, 3), dtype=bool)
 
 
@@ -116,23 +119,59 @@ def check_colours(stored: NDArray[Any], name: str, settings: LayoutSettings) -> 
         name: The file's name below the data root.
         settings: With a palette, colours are what is expected.
     """
+    codes = (stored.astype(np.int64) * (65536, 256, 1)).sum(axis=-1)
+    expected = "one number per pixel, or colours that are named"
     if settings.palette is not None:
-        return []
-    flat = stored.reshape(-1, 3)
-    codes = (flat.astype(np.int64) * (65536, 256, 1)).sum(axis=1)
+        codes = codes[_flat_and_foreign(stored, codes, settings.palette)]
+        if codes.size * 3 * _FOREIGN <= stored.size:
+            return [_lossy_colours(name)] if _is_lossy(name) else []
+        expected = "the colours of data.palette, by default those of SUIM"
     colours, counts = np.unique(codes, return_counts=True)
     top = colours[np.argsort(-counts, kind="stable")][:4]
     shown = [[int(c) >> 16, int(c) >> 8 & 255, int(c) & 255] for c in top]
     entries = ", ".join(f"class{i}: {colour}" for i, colour in enumerate(shown))
+    advice = f"name the colours in data.palette: {{{entries}}}, or save grey label images"
+    if settings.palette is None and colours.size > _MANY and _is_lossy(name):
+        advice = "save masks as PNG, of the original ones: JPEG changes their colours"
+    elif colours.size > 1:
+        advice += "; where each colour is one object, only grey label images will do"
     return [
         Finding(
             code="mask-colours",
             file=name,
             found=f"{colours.size} colours, most of them {', '.join(map(str, shown))}",
-            expected="one number per pixel, or colours that are named",
-            fix=f"name the colours in data.palette: {{{entries}}}, or save grey label images",
+            expected=expected,
+            fix=advice,
         )
     ]
+
+
+def _lossy_colours(name: str) -> Finding:
+    return Finding(
+        code="mask-jpeg",
+        file=name,
+        found="colours that mean classes",
+        expected="exact colours; at edges loss makes specks of other classes",
+        fix="save masks as PNG, or drop specks with data.min_area: 100",
+    )
+
+
+def _is_lossy(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in LOSSY_SUFFIXES
+
+
+def _flat_and_foreign(
+    stored: NDArray[Any], codes: NDArray[np.int64], palette: Mapping[str, Sequence[int]]
+) -> NDArray[np.bool_]:
+    """Return where areas, not edges, have a colour far from the palette's of 0 and 255.
+
+    Other palettes are compared exactly when a mask is read.
+    """
+    if not np.isin(list(palette.values()), (0, 255)).all():
+        return np.zeros(codes.shape, np.bool_)
+    grey = (np.minimum(stored, 255 - stored) > _NEAR).any(axis=-1)
+    flat = ndimage.minimum_filter(codes, 3) == ndimage.maximum_filter(codes, 3)
+    return np.asarray(grey & flat)
 
 
 def _grid(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from samft.data.checking.facts import Facts
 from samft.data.checking.findings import Finding
 from samft.data.checking.settings import CheckSettings
+from samft.data.labels import ClassMask, InstanceMask
 from samft.data.objects import ObjectMode, Objects
 from samft.data.truth import Truth
 from samft.types import IGNORE
+
+_MOST_LAYERS: Final = 255  # so that pixels can be counted in bytes
 
 
 def count_objects(
@@ -63,6 +66,8 @@ def count_objects(
     assert objects is not None  # there is at least one plane
     facts.classes, facts.ignored = dict(classes), ignored / pixels
     facts.findings += _strange(name, full=full, overlap=overlap, twice=twice)
+    if isinstance(truth, ClassMask | InstanceMask) and _shares_out(truth):
+        facts.findings.append(_with_background(name))
     return objects.layers.max(axis=0) if axis is None else None
 
 
@@ -83,6 +88,27 @@ def _twins(objects: Objects, areas: NDArray[np.int64]) -> int:
             same = other >= 0 and bool((below == below[0]).all()) and areas[other] == below.size
             found += int(same and objects.object_class[other] == objects.object_class[row])
     return found
+
+
+def _shares_out(truth: ClassMask | InstanceMask) -> bool:
+    """Tell whether every pixel lies in exactly one of several layers, all of which are used."""
+    layers = truth.layers
+    if isinstance(truth, ClassMask) and not all(truth.class_of):
+        return False
+    count = np.zeros(layers.shape[1:], np.uint8)
+    for layer in layers if 1 < len(layers) < _MOST_LAYERS else ():
+        count += layer != 0
+    return bool((count == 1).all())
+
+
+def _with_background(name: str) -> Finding:
+    return Finding(
+        code="mask-full",
+        file=name,
+        found="the layers of the mask share out every pixel, so one of them is the background",
+        expected="a layer for each class, none for the background",
+        fix="leave out the layer of the background, or save the number of the layer at each pixel",
+    )
 
 
 def _strange(name: str, *, full: bool, overlap: int, twice: int) -> list[Finding]:

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass, field
 
 from samft.data.layouts.base import LayoutSettings
+from samft.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +21,8 @@ class CheckSettings:
             (four by four pixels).
         min_area: Objects of fewer pixels of the file become background, as in training.
         layout: What is said about the data.
+        preprocessing: Which way volumes are cut, and which channels are taken; grey levels are
+            looked at as they are.
         check_affine: Whether mask volumes must lie where their images lie.
         windowed: Whether the grey levels of a CT are set by a window.
         split_folders: Whether folders named train, val and test are splits.
@@ -34,6 +37,7 @@ class CheckSettings:
     tiny: int = 16
     min_area: int = 1
     layout: LayoutSettings = field(default_factory=LayoutSettings)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     check_affine: bool = True
     windowed: bool = False
     split_folders: bool = True

@@ -178,8 +178,8 @@ class BidsLayout(Layout):
                 where=self.root / "derivatives",
                 found=", ".join(sorted(p or "the data set itself" for p in pipelines)),
                 expected="the masks of one of them",
-                fix="choose with data.labels, such as "
-                f"'derivatives/{_some(pipelines)}/**/*_mask.nii.gz'",
+                fix="set data.layout: bids, and choose with data.labels, such as "
+                f"{_pattern(labels)!r}",
             )
 
     def _channel_groups(self, images: Sequence[BidsFile]) -> list[list[BidsFile]]:
@@ -289,5 +289,9 @@ class BidsLayout(Layout):
         report_lonely(self.root, paths, kind, partner, on_missing=self.settings.on_missing)
 
 
-def _some(pipelines: Mapping[str | None, Path]) -> str:
-    return next(name for name in sorted(p or "" for p in pipelines) if name)
+def _pattern(labels: Sequence[BidsFile]) -> str:
+    """Return a pattern that matches masks of one pipeline, the first by name."""
+    pipeline = min(label.pipeline for label in labels if label.pipeline)
+    ends = {label.path.name.rpartition("_")[2] for label in labels if label.pipeline == pipeline}
+    end = f"*_{ends.pop()}" if len(ends) == 1 else "*.nii.gz"
+    return f"derivatives/{pipeline}/**/{end}"

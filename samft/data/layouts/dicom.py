@@ -261,7 +261,8 @@ class DicomLayout(Layout):
                     where=path,
                     found=f"{name!r}, also in {relative_name(self.root, other)}",
                     expected="one segmentation per class, not one per annotator or version",
-                    fix="choose with data.labels, a pattern such as '**/*_reader1.dcm'",
+                    fix="choose with data.labels, a pattern such as '**/*_reader1.dcm', and set "
+                    "data.layout: dicom",
                 )
 
     def _read(self, path: Path, series: DicomSeries) -> ClassMask:

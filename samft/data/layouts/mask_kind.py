@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,8 +55,10 @@ def guess_kind(masks: Sequence[Path]) -> MaskKind:
         for layer in layers:
             present = [value for value in values_in(layer) if value > 0]
             values.update(present)
-            counted += len(present)
-            pieces += _pieces(layer)
+            for plane in _planes(layer, path):
+                one, its_pieces = _pieces(plane)
+                counted += one
+                pieces += its_pieces
     if not counted:
         return "instances"  # black and white, where every piece is an object anyway
     classes = len(values) <= _FEW and pieces >= _SCATTERED * counted
@@ -90,11 +92,16 @@ def only_black_and_white(layers: NDArray[Any]) -> bool:
     return bool(np.isin(layers, (0, 255)).all())
 
 
-def _pieces(layer: NDArray[Any]) -> int:
-    """Return how many connected pieces of equal value there are."""
+def _planes(layer: NDArray[Any], path: Path) -> Iterable[NDArray[Any]]:
+    """Return what to look at as a whole: the planes of a stack, which may be frames, or all."""
+    return layer if layer.ndim == 3 and is_stack(path) else (layer,)
+
+
+def _pieces(layer: NDArray[Any]) -> tuple[int, int]:
+    """Return how many values there are, and how many connected pieces of equal value.
+
+    The first values of many count for all.
+    """
     everywhere = np.ones((3,) * layer.ndim, dtype=bool)
-    return sum(
-        int(ndimage.label(layer == value, everywhere)[1])
-        for value in values_in(layer)[:_FEW]
-        if value > 0
-    )
+    present = [value for value in values_in(layer) if value > 0][:_FEW]
+    return len(present), sum(int(ndimage.label(layer == value, everywhere)[1]) for value in present)

@@ -20,6 +20,7 @@ from samft.data.layouts.base import Layout, LayoutSettings
 from samft.data.layouts.listing import Listing
 from samft.data.layouts.mask_kind import MaskKind, guess_kind, only_black_and_white
 from samft.data.objects import decode_colours
+from samft.data.other_files import without_by_products
 from samft.data.pairing import find_channels, looks_like_label
 from samft.data.readers.image import probe_image, read_mask
 from samft.data.readers.tiff import is_large_tiff
@@ -52,12 +53,13 @@ class PairsLayout(Layout):
     @classmethod
     def recognise(cls, listing: Listing) -> str | None:
         """See `Layout`."""
-        files = listing.ending(*SUFFIXES)
-        masks = [name for name in files if looks_like_label(listing.root, listing.root / name)]
+        root = listing.root
+        files = without_by_products([root / name for name in listing.ending(*SUFFIXES)])
+        masks = [path for path in files if looks_like_label(root, path)]
         if not masks or len(masks) == len(files):
             return None
-        images = len(files) - len(masks)
-        return f"{images} images and {len(masks)} masks by their names, such as {masks[0]}"
+        images, first = len(files) - len(masks), relative_name(root, masks[0])
+        return f"{images} images and {len(masks)} masks by their names, such as {first}"
 
     def records(self) -> list[Record]:
         """See `Layout`."""

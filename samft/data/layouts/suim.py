@@ -13,7 +13,7 @@ from samft.data.layouts.base import LayoutSettings
 from samft.data.layouts.listing import Listing
 from samft.data.layouts.pairs import PairsLayout
 from samft.data.pairing import looks_like_label
-from samft.data.readers.image import IMAGE_SUFFIXES, read_mask
+from samft.data.readers.image import IMAGE_SUFFIXES, LOSSY_SUFFIXES, read_mask
 from samft.errors import SamftError
 
 SUIM_PALETTE: Final[dict[str, list[int]]] = {
@@ -28,7 +28,9 @@ SUIM_PALETTE: Final[dict[str, list[int]]] = {
 }
 """The colours (red, green, blue) of SUIM (Islam et al. 2020, arXiv:2004.01241, table I)."""
 
+_JPEG_ERROR = 32  # grey levels by which compression moves black and white, but for edges
 _NEARLY = 40  # in-between colours at the edges of resized masks are this rare: one pixel in so many
+_NEARLY_LOSSY = 8  # compression widens the edges
 
 
 class SuimLayout(PairsLayout):
@@ -61,7 +63,8 @@ class SuimLayout(PairsLayout):
             return None  # another layout, or its message, comes next
         if mask.ndim == 2:
             return None
-        pure = np.isin(mask, (0, 255)).all(axis=-1)
-        if np.count_nonzero(~pure) * _NEARLY > pure.size:
+        lossy = Path(masks[0]).suffix.lower() in LOSSY_SUFFIXES
+        pure = (np.minimum(mask, 255 - mask) <= (_JPEG_ERROR if lossy else 0)).all(axis=-1)
+        if np.count_nonzero(~pure) * (_NEARLY_LOSSY if lossy else _NEARLY) > pure.size:
             return None
         return f"{len(masks)} masks in pure colours (each channel 0 or 255), such as {masks[0]}"

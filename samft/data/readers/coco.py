@@ -122,7 +122,10 @@ def read_coco(path: Path) -> CocoFile:
         raise unreadable(path, f"{type(document).__name__} instead of an object", EXPECTED)
     images = images_of(path, document)
     names, categories, groups = categories_of(path, document.get("categories"))
-    entries = as_list(document.get("annotations"), "annotations", path, EXPECTED)
+    listed = document.get("annotations")
+    if isinstance(listed, dict) and listed:  # by their numbers, as some files of LIVECell have it
+        listed = list(listed.values())
+    entries = as_list(listed, "annotations", path, EXPECTED)
     table = _Table(path, images, categories)
     for position, entry in enumerate(entries):
         table.add(position, entry)

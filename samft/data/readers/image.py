@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from samft.data.readers.deep_png import deep_channels, read_deep_png
-from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.limits import check_declared_size, reading
 from samft.data.readers.orientation import turned
 from samft.data.readers.tiff import TIFF_SUFFIXES, probe_tiff, read_tiff
 from samft.errors import DatasetError
@@ -81,8 +81,13 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
         array = array[..., 0]
     if array.ndim == 3:
         if array.shape[-1] != 3 or array.dtype != np.uint8:
-            raise unreadable(
-                path, f"{array.shape[-1]} channels of {array.dtype}", "a mask: grey, or 8-bit RGB"
+            raise DatasetError(
+                "the file cannot be read",
+                where=path,
+                found=f"{array.shape[-1]} channels of {array.dtype}",
+                expected="a mask: grey, or 8-bit RGB",
+                fix="save one number for each pixel; a stack of 3 or 4 planes with "
+                "tifffile.imwrite(..., photometric='minisblack'), or it counts as colours",
             )
         return array
     if path.suffix.lower() in LOSSY_SUFFIXES:
@@ -104,7 +109,8 @@ def read_label_map(path: Path) -> NDArray[np.int32]:
             where=path,
             found=f"RGB {tuple(int(value) for value in pixel)}",
             expected="one number per pixel: 0 background, 1, 2, ...",
-            fix="save it as a grey label image, or say what the colours mean in data.palette",
+            fix="save it as a grey label image with a number for each class or object, or say "
+            "what classes the colours mean in data.palette",
         )
     return mask
 
@@ -150,7 +156,8 @@ def whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
             where=path,
             found=f"{array.dtype} values from {array.min():.6g} to {array.max():.6g}",
             expected="whole numbers",
-            fix="save label values (0 background, 1, 2, ...), not probabilities",
+            fix="save label values (0 background, 1, 2, ...), not probabilities, or read them with "
+            "data.threshold, such as 0.5",
         )
     return np.asarray(rounded).astype(np.int32)
 

@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from samft._deps import require
 from samft.data.readers.limits import check_declared_size, reading, stored_size, unreadable
 from samft.data.readers.volume import Volume, VolumeGeometry, geometry_for
+from samft.errors import DatasetError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 """File name endings, lower case."""
+_GZIP = b"\x1f\x8b"
+# The first number of a header is its size, 348 or 540 (NIfTI-2), in either byte order.
+_HEADER_SIZES = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 _EXPECTED = "a NIfTI volume with 2 or 3 axes and optional channels"
 
 
@@ -66,6 +70,7 @@ def _reading_nifti(path: Path) -> AbstractContextManager[None]:
 
 def _open(path: Path) -> tuple[Any, VolumeGeometry]:  # Any: nibabel's types are partial
     nibabel = require("nibabel", extra="medical", purpose="read NIfTI files")
+    _check_ending(path)
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image):
         raise unreadable(path, type(image).__name__, _EXPECTED)
@@ -80,6 +85,26 @@ def _open(path: Path) -> tuple[Any, VolumeGeometry]:  # Any: nibabel's types are
         path, shape=(rows, columns, slices), affine=_affine(image), channels=channels
     )
     return image, geometry
+
+
+def _check_ending(path: Path) -> None:
+    """Refuse a file whose ending says the opposite of whether it is compressed."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    packed, plain = start[:2] == _GZIP, start in _HEADER_SIZES
+    named_packed = path.name.lower().endswith(".gz")
+    if not (plain if named_packed else packed):
+        return
+    right = path.name[: -len(".gz")] if named_packed else f"{path.name}.gz"
+    raise DatasetError(
+        "the file cannot be read",
+        where=path,
+        found="not compressed" if named_packed else "compressed with gzip",
+        expected="compressed with gzip, as .nii.gz says"
+        if named_packed
+        else "not compressed, as .nii says",
+        fix=f"rename it to {right}",
+    )
 
 
 def _affine(image: Any) -> NDArray[np.float64]:  # Any: nibabel's types are partial

@@ -24,6 +24,9 @@ def mask(number: int) -> np.ndarray:
     return (discs(number) > 0).astype(np.uint8)
 
 
+PURE = {"water": [0, 0, 0], "reef": [255, 0, 0], "fish": [0, 255, 0]}
+
+
 def flat(root: Path, *, count: int = 5, white: int = 1) -> None:
     """Images and masks of one class, in order."""
     for number in range(count):
@@ -140,6 +143,13 @@ def blurred(array: np.ndarray) -> np.ndarray:
 
 def coloured(array: np.ndarray) -> np.ndarray:
     return np.array([[10, 20, 30], [200, 90, 40], [60, 180, 70]], np.uint8)[array]
+
+
+def jpeg_colours(root: Path) -> None:
+    colours = np.array(list(PURE.values()), np.uint8)
+    for number in range(5):
+        save(root / "images" / f"p{number}q.png", picture(discs(number), number))
+        save(root / "labels" / f"p{number}q.jpg", colours[two_classes(number)])
 
 
 def strays(array: np.ndarray) -> np.ndarray:
@@ -309,6 +319,20 @@ def soft(root: Path) -> None:
     flat(root)
     (root / "labels" / "p1q.png").unlink()
     save(root / "labels" / "p1q.tif", (mask(1) * 0.7).astype(np.float32))
+
+
+def one_hot(root: Path) -> None:
+    volumes(root)
+    for number in range(3):
+        _, labels = ct_volume(number)
+        layers = np.stack([labels == value for value in (0, 1, 2)], axis=-1)
+        write_nifti(root / "labels" / f"c{number}q.nii.gz", layers.astype(np.uint8))
+
+
+def four_channels(root: Path) -> None:
+    volumes(root)
+    values, _ = ct_volume(1)
+    write_nifti(root / "images" / "c1q.nii.gz", np.stack([values] * 4, axis=-1))
 
 
 NAMED = {"classes": ["cell", "vessel"]}
@@ -537,6 +561,20 @@ CASES: list[tuple[str, Maker, dict[str, Any], dict[str, int], str]] = [
         "data.palette: {class0: [10, 20, 30]",
     ),
     (
+        "colours the palette lacks",
+        lambda r: (semantic(r), rewrite_all("labels", coloured)(r)),
+        {"palette": PURE},
+        {"mask-colours": 5},
+        "where each colour is one object",
+    ),
+    (
+        "JPEG masks of colours",
+        jpeg_colours,
+        {"palette": PURE, "min_area": 40},
+        {"mask-jpeg": 1},
+        "data.min_area: 100",
+    ),
+    (
         "inverted",
         lambda r: flat(r) or rewrite_all("labels", lambda a: 255 * (1 - a))(r),
         {},
@@ -586,6 +624,8 @@ CASES: list[tuple[str, Maker, dict[str, Any], dict[str, int], str]] = [
         "data.labels",
     ),
     ("rare class", rare_class, NAMED, {"class-rare": 1}, "add images"),
+    ("one-hot masks", one_hot, {}, {"mask-full": 3}, "leave out the layer of the background"),
+    ("too many channels", four_channels, {}, {"file-unreadable": 1}, "data.channels, such as"),
     ("soft masks", soft, {}, {"labels-unreadable": 1}, "not probabilities"),
     ("objects in pieces", torn, {"objects": "value"}, {"ids-in-pieces": 1}, "data.objects"),
     ("wrapped numbers", wrapped, {"objects": "value"}, {"ids-wrapped": 1}, "16 bits"),

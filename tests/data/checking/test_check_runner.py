@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_data import discs, picture, save
+import tifffile
+from dicom_files import values, write_series
+from dicom_objects import segment, write_seg
+from fixtures_data import ct_volume, discs, picture, save, write_nifti
 from PIL import Image
 
 from samft.data.checking import cache, inspection, survey
@@ -17,6 +20,7 @@ from samft.data.checking.findings import MAX_PER_CODE, Finding, FindingLog
 from samft.data.checking.runner import Report, check_folder
 from samft.data.checking.settings import CheckSettings
 from samft.data.layouts.base import LayoutSettings
+from samft.data.preprocessing import Preprocessing
 from samft.errors import ConfigError, MachineError
 
 
@@ -183,6 +187,32 @@ def test_a_setting_that_is_wrong_is_no_finding(old_set: Path) -> None:
     settings = CheckSettings(layout=LayoutSettings(classes=["a", "a"]))
     with pytest.raises(ConfigError, match="class names do not make sense"):
         check_folder(old_set, settings, use_cache=False)
+
+
+def test_channels_are_chosen_as_in_training(tmp_path: Path) -> None:
+    for number in range(2):
+        values, labels = ct_volume(number)
+        write_nifti(tmp_path / f"images/v{number}q.nii.gz", np.stack([values] * 4, axis=-1))
+        write_nifti(tmp_path / f"labels/v{number}q.nii.gz", labels)
+        flat = np.stack([picture(discs(number), number)[..., 0]] * 5)
+        tifffile.imwrite(tmp_path / f"images/f{number}q.tif", flat, photometric="minisblack")
+        save(tmp_path / f"labels/f{number}q.png", discs(number).astype(np.uint8))
+    refused = check(tmp_path)
+    assert refused.log.counts["file-unreadable"] == 2  # five planes without a choice are a stack
+    assert "too many channels" in refused.findings[0].found
+    for chosen, count in (((0, 3), 0), ((0, 4), 2)):
+        found = check(tmp_path, preprocessing=Preprocessing(channels=chosen))
+        assert found.log.counts["file-unreadable"] == count
+    assert check(tmp_path, preprocessing=Preprocessing(channels=(0,), axis="coronal")).summary
+
+
+def test_dicom_is_described_as_it_is_stored(tmp_path: Path) -> None:
+    images = write_series(tmp_path / "ct")
+    frames = [(1, k, mask) for k, mask in enumerate(values() > 100) if mask.any()]
+    write_seg(tmp_path / "seg.dcm", images, frames, [segment(1, "liver")])
+    report = check(tmp_path)
+    assert report.findings == []
+    assert (report.summary.channels, report.summary.depths) == ({1: 1}, {"int16": 1})
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:

@@ -170,3 +170,14 @@ def test_coco_without_a_fault_and_with_an_image_too_many(tmp_path: Path) -> None
     save(tmp_path / "images" / "x.png", picture(discs(9), 9))
     found = [(item.code, item.files) for item in check(tmp_path).findings]
     assert found == [("image-without-mask", 1)]
+
+
+def test_what_cellpose_writes_beside_its_masks(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.tif", picture(discs(number), number))
+        save(tmp_path / f"{number}_cp_masks.tif", discs(number).astype(np.uint16))
+        save(tmp_path / f"{number}_cp_outlines.png", (discs(number) > 2).astype(np.uint8))
+        save(tmp_path / f"{number}_flows.tif", np.zeros((5, 48, 64), np.float32))
+    report = check(tmp_path)
+    assert report.findings == []
+    assert report.summary.objects == 12

@@ -153,7 +153,12 @@ def test_several_pipelines(cord: Path) -> None:
     with pytest.raises(DatasetError, match="several pipelines") as caught:
         layout(cord).records()
     assert "found: auto, labels" in str(caught.value)
-    assert "data.labels" in str(caught.value)
+    assert "set data.layout: bids, and choose with data.labels" in str(caught.value)
+    assert str(caught.value).endswith("'derivatives/auto/**/*_seg-manual.nii.gz'")
+    (record,) = layout(
+        cord, labels="derivatives/auto/**/*_seg-manual.nii.gz", on_missing="skip"
+    ).records()
+    assert record.sample_id == "sub-01/anat/sub-01_T1w"
     assert len(layout(cord, labels="derivatives/labels/**/*.nii.gz").records()) == 4
 
 

@@ -354,3 +354,14 @@ def test_labelme_example(real_data) -> None:
     assert len(one.class_names) == 20  # of 21 categories, without _background_
     used = {one.class_names[c] for item in objects for c in item.object_class.tolist()}
     assert used == {"person", "bottle", "chair", "sofa", "bus", "car"}
+
+
+def test_annotations_by_their_number_as_livecell_has_them(tmp_path: Path) -> None:
+    picture(tmp_path, "a.tif", "b.tif")
+    path = coco(tmp_path, "livecell_a172_train.json", "a.tif", "b.tif")
+    document = json.loads(path.read_text())
+    document["annotations"] = {str(entry["id"]): entry for entry in document["annotations"]}
+    path.write_text(json.dumps(document))
+    read = layout(tmp_path)
+    truths = [read.truth(record) for record in read.records()]
+    assert [len(truth.objects("component").object_class) for truth in truths] == [1, 1]

@@ -162,6 +162,7 @@ def test_two_annotators(tmp_path: Path) -> None:
         layout(tmp_path).records()
     for words in ("reader2.dcm", "'liver', also in reader1.dcm", "choose with data.labels"):
         assert words in str(caught.value)
+    assert "set data.layout: dicom" in str(caught.value)
     chosen = layout(tmp_path, labels="reader2.dcm")
     (record,) = chosen.records()
     assert areas(chosen, record)["liver"] == box(2, 6).sum()

@@ -155,3 +155,24 @@ def test_random_bytes_never_escape(tmp_path: Path) -> None:
                 read(path)
             except DatasetError as error:
                 assert len(str(error).splitlines()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("ending", "packed", "found", "right"),
+    [
+        (".nii.gz", False, "found: not compressed", "rename it to a.nii"),
+        (".nii", True, "found: compressed with gzip", "rename it to a.nii.gz"),
+    ],
+)
+def test_an_ending_that_says_the_opposite(
+    tmp_path: Path, ending: str, packed: bool, found: str, right: str
+) -> None:
+    plain = write_nifti(tmp_path / "b.nii", ct_volume(0)[0]).read_bytes()
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(plain) if packed else plain)
+    for read in (read_nifti, probe_nifti):
+        text = message(path, read)
+        assert found in text
+        assert text.endswith(right)
+    path = path.rename(tmp_path / right.rpartition(" ")[2])
+    assert np.array_equal(read_nifti(path).array, read_nifti(tmp_path / "b.nii").array)
