@@ -6,11 +6,18 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import lightning.pytorch  # noqa: F401  (its log handlers must not get one test's captured stderr)
 import pytest
 import torch
 
 pytest_plugins = ["fixtures_data"]
+
+# The same examples in every run, so that a change is judged by itself; others are looked for with
+# HYPOTHESIS_PROFILE=random.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("random", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
