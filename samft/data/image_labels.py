@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samft.data.label_maps import renumber, values_of
-from samft.data.objects import ObjectMode, Objects
+from samft.data.objects import TOUCHING, ObjectMode, Objects
 from samft.types import IGNORE
-
-_TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner belong together
 
 
 def label_objects(
@@ -72,7 +70,7 @@ def _pieces(
     done = 0
     for place, box in enumerate(ndimage.find_objects(np.maximum(ids, 0))):
         inside = ids[box] == place + 1
-        pieces, counts[place] = ndimage.label(inside, _TOUCHING)
+        pieces, counts[place] = ndimage.label(inside, TOUCHING)
         result[box][inside] = pieces[inside].astype(np.int32) + done
         done += int(counts[place])
     return result, np.repeat(classes, counts)

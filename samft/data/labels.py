@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samft.data.classes import ClassTable
+from samft.data.image_labels import label_objects
 from samft.data.objects import (
     ObjectMode,
     Objects,
     from_class_map,
-    from_label_map,
+    stack_filled,
     stack_objects,
 )
 from samft.data.readers.image import read_label_map, whole_numbers
@@ -24,7 +25,6 @@ from samft.data.readers.volume import Segment
 from samft.data.readers.volumes import is_volume, read_volume
 from samft.data.records import Window
 from samft.data.tiling import cut_window
-from samft.types import IGNORE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +67,7 @@ class ClassMask:
             )
             for layer, classes in zip(flat, self.class_of, strict=True)
         ]
-        filled = [part for part in parts if part.object_class.size or part.layers.any()]
-        return stack_objects(filled or parts[:1])
+        return stack_filled(parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,15 +100,12 @@ class InstanceMask:
         window: Window | None = None,
     ) -> Objects:
         """See `samft.data.truth.Truth`: each value is an object, or with `class` all together."""
-        flat = cut_out(self.layers, at=at, window=window).astype(np.int32)
-        if mode == "class":
-            if self.ignore_value is not None:
-                flat = np.where(flat == self.ignore_value, IGNORE, flat)
-            return stack_objects(
-                [from_class_map(np.minimum(layer, 1), {1: 0}, mode="class") for layer in flat]
-            )
+        kept: ObjectMode = "class" if mode == "class" else "value"
         return stack_objects(
-            [from_label_map(layer, ignore_value=self.ignore_value) for layer in flat]
+            [
+                label_objects(layer, {}, others=0, mode=kept, ignore_value=self.ignore_value)
+                for layer in cut_out(self.layers, at=at, window=window)
+            ]
         )
 
 

@@ -15,7 +15,7 @@ from samft.data.objects import (
     Objects,
     from_class_map,
     from_masks,
-    stack_objects,
+    stack_filled,
 )
 from samft.data.records import Window
 from samft.types import IGNORE
@@ -78,8 +78,7 @@ class LayeredMask:
         if mode == "class":
             return self._classes(layers)
         parts = [self._pieces(layer, mode) for layer in layers]
-        filled = [part for part in parts if part.object_class.size or part.layers.any()]
-        return stack_objects(filled or parts[:1])
+        return stack_filled(parts)
 
     def _pieces(self, layer: MaskLayer, mode: ObjectMode) -> Objects:
         ignore = self.ignore_value

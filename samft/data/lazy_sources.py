@@ -19,7 +19,7 @@ from samft.data.readers.tiff import probe_tiff, read_tiff_window
 from samft.data.readers.tiff_spacing import read_tiff_spacing
 from samft.data.readers.tiff_stack import read_stack_plane, stack_shape
 from samft.data.records import Window
-from samft.data.sources import Source, VolumeSpace
+from samft.data.sources import Source, VolumeSpace, neighbours
 
 Shape = tuple[int, int, int]
 """(planes, height, width)."""
@@ -76,11 +76,9 @@ class LazySource(Source):
 
     def part(self, index: int, window: Window | None) -> NDArray[Any]:
         """See `Source`; decodes no more than the part, as far as the file allows."""
-        around = self.preprocessing.context
-        # At either end the last plane stands for those that are not there.
-        wanted = np.arange(index - around, index + around + 1).clip(0, self.shape[0] - 1)
-        planes = {number: self._scaled(int(number), window) for number in set(wanted.tolist())}
-        joined = np.concatenate([planes[number] for number in wanted.tolist()])
+        wanted = neighbours(index, self.preprocessing.context, count=self.shape[0])
+        planes = {number: self._scaled(number, window) for number in set(wanted)}
+        joined = np.concatenate([planes[number] for number in wanted])
         return self.preprocessing.as_image(joined, self.files[0])
 
     def _scaled(self, index: int, window: Window | None) -> NDArray[Any]:

@@ -19,7 +19,8 @@ from samft.types import IGNORE, Sample
 ObjectMode = Literal["component", "class", "value"]
 """Whether an object is a connected piece of a class, all of a class, or each value of a mask."""
 
-_TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner belong together
+TOUCHING = np.ones((3, 3), dtype=bool)
+"""Pixels that meet at a corner belong together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +112,7 @@ def from_class_map(
             continue
         box = _bounding_box(class_map == value)
         inside = class_map[box] == value
-        pieces, count = ndimage.label(inside, _TOUCHING) if mode == "component" else (inside, 1)
+        pieces, count = ndimage.label(inside, TOUCHING) if mode == "component" else (inside, 1)
         ids[box][inside] = pieces[inside].astype(np.int32) + len(classes)
         classes += [class_of[value]] * count
     ids[_unknown(class_map, ignore_value)] = IGNORE
@@ -133,6 +134,15 @@ def stack_objects(parts: Sequence[Objects]) -> Objects:
         object_layer=np.concatenate(object_layer),
         object_class=np.concatenate([part.object_class for part in parts]),
     )
+
+
+def stack_filled(parts: Sequence[Objects]) -> Objects:
+    """Put objects on top of each other as `stack_objects` does, without layers of background only.
+
+    One layer stays in any case.
+    """
+    filled = [part for part in parts if part.object_class.size or part.layers.any()]
+    return stack_objects(filled or parts[:1])
 
 
 def make_sample(

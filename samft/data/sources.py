@@ -201,6 +201,14 @@ class PictureSource(Source):
         self._whole = None
 
 
+def neighbours(index: int, around: int, *, count: int) -> list[int]:
+    """Return the numbers of a plane and of `around` planes on either side of it.
+
+    At either end the last plane stands for those that are not there.
+    """
+    return [min(max(i, 0), count - 1) for i in range(index - around, index + around + 1)]
+
+
 class PlaneSource(Source):
     """Planes that are decoded together: kept as (C, Z, Y, X) until they are released."""
 
@@ -222,9 +230,7 @@ class PlaneSource(Source):
         assert self.space is not None  # as above
         if self._decoded is None:
             self._decoded = self._decode()
-        around = self.preprocessing.context
-        # At either end the last plane stands for those that are not there.
-        wanted = np.arange(index - around, index + around + 1).clip(0, self.space.planes - 1)
+        wanted = neighbours(index, self.preprocessing.context, count=self.space.planes)
         planes = np.take(self._decoded, wanted, axis=self.space.axis + 1)
         planes = np.moveaxis(planes, self.space.axis + 1, 0)
         return self.preprocessing.as_image(planes.reshape(-1, *planes.shape[2:]), self.files[0])

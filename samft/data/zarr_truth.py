@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samft.data.classes import ClassTable
 from samft.data.image_labels import label_objects
 from samft.data.label_maps import values_of
-from samft.data.objects import ObjectMode, Objects, stack_objects
+from samft.data.objects import ObjectMode, Objects, stack_filled
 from samft.data.readers.image import whole_numbers
 from samft.data.readers.limits import reading
 from samft.data.readers.ome_zarr import OmeZarrImage
@@ -100,8 +100,7 @@ class ZarrTruth:
             for layer in self.layers
             for labels in _read(layer, at or (0, 0), window)
         ]
-        filled = [part for part in parts if part.object_class.size or part.layers.any()]
-        return stack_objects(filled or parts[:1])
+        return stack_filled(parts)
 
     def _objects(self, stored: NDArray[Any], layer: ZarrLayer, mode: ObjectMode) -> Objects:
         folder, classes = layer.image.folder, layer.classes

@@ -100,10 +100,7 @@ def paired_difference(
     low, high = math.nan, math.nan
     if len(sums):
         draws = _draw(sums, sizes, samples=samples, seed=seed)
-        tails = np.array([(1 - level) / 2, (1 + level) / 2])
-        if method == "bca":
-            tails = _corrected(tails, draws, sums, sizes)
-        low, high = np.percentile(draws, 100 * tails).tolist()
+        low, high = _interval(draws, sums, sizes, level=level, corrected=method == "bca")
     return PairedDifference(
         mean=math.fsum(gaps.tolist()) / len(gaps) if len(gaps) else math.nan,
         low=low,
@@ -115,6 +112,16 @@ def paired_difference(
         left_out=int((~known).sum()),
         num_groups=len(sums),
     )
+
+
+def _interval(
+    draws: Floats, sums: Floats, sizes: Floats, *, level: float, corrected: bool
+) -> tuple[float, float]:
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    if corrected:
+        tails = _corrected(tails, draws, sums, sizes)
+    low, high = np.percentile(draws, 100 * tails).tolist()
+    return low, high
 
 
 def _draw(sums: Floats, sizes: Floats, *, samples: int, seed: int) -> Floats:

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from samft.data.checks import check_same_size
 from samft.data.classes import UNNAMED
 from samft.data.files import SUFFIXES, list_files, relative_name
-from samft.data.labels import cut_out
 from samft.data.layouts.base import Layout
 from samft.data.layouts.listing import Listing
 from samft.data.objects import ObjectMode, Objects, from_class_map, from_masks
 from samft.data.pairing import report_lonely
 from samft.data.readers.image import probe_image, read_label_map
 from samft.data.records import Record, Window
+from samft.data.tiling import cut_window
 from samft.data.truth import Truth
 
 
@@ -53,7 +53,7 @@ class MaskFiles:
         """See `samft.data.truth.Truth`."""
         assert at is None  # flat images only
         size = self.size if window is None else window[2:]
-        masks = (cut_out(mask[None], at=None, window=window)[0] for mask in self._read())
+        masks = (mask if window is None else cut_window(mask, window) for mask in self._read())
         if mode == "class":
             together = np.zeros(size, np.int32)
             for mask in masks:
