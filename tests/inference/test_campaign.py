@@ -4,7 +4,8 @@ import os
 import random
 import shutil
 import signal
-import time
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -140,17 +141,13 @@ def test_a_full_disk_ends_it_and_it_goes_on(photos: Path, tmp_path: Path, monkey
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_anywhere_it_ends_the_same(photos: Path, tmp_path: Path) -> None:
-    """SIGKILL at random moments, then the same call again: every byte as without."""
-    started = time.monotonic()
+    """SIGKILL at a random file operation, then the same call again: every byte as without."""
     predict(photos, tmp_path / "whole")
-    duration = time.monotonic() - started
     whole = contents(tmp_path / "whole")
-    chance = random.Random(0)
-    partial = set()
-    for trial in range(7):
-        out = tmp_path / f"out{trial}"
+    out, chance, partial = tmp_path / "out", random.Random(0), set()
+    for _ in range(6):
         for _ in range(3):
-            _killed_after(chance.uniform(0, duration), lambda out=out: predict(photos, out))
+            _killed_at(chance.randint(1, 60), lambda: predict(photos, out), below=out)
             partial.add(len(contents(out)) if out.exists() else 0)
         predict(photos, out)
         assert contents(out) == whole
@@ -158,13 +155,23 @@ def test_killed_anywhere_it_ends_the_same(photos: Path, tmp_path: Path) -> None:
     assert len(partial) > 6  # it was really stopped in many places
 
 
-def _killed_after(seconds: float, work) -> None:
+def _killed_at(operation: int, work: Callable[[], object], *, below: Path) -> None:
+    """Run in a child process that dies when it opens, renames or deletes the n-th file."""
     child = os.fork()
     if child == 0:
+        left = operation
+
+        def count(event: str, args: tuple[object, ...]) -> None:
+            nonlocal left
+            if event in ("open", "os.rename", "os.remove") and str(below) in str(args[0]):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
         try:
             work()
         finally:
             os._exit(0)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
