@@ -38,7 +38,7 @@ from samft.optim import OptimizerSettings, lightning_optimizers
 from samft.planning.advice import advised
 from samft.planning.batch_size import settle_batch_size
 from samft.prompts.settings import PromptSettings
-from samft.seeding import generator_for
+from samft.prompts.streams import ImageStreams
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 from samft.window_settings import WindowSettings
@@ -194,7 +194,8 @@ class SamModule(LightningModule):
 
         Args:
             batch: B images with P objects; P may be 0.
-            step: Number of the step; prompts are a pure function of it and the seed.
+            step: Number of the step; the prompts of an image are a pure function of it, of the
+                seed and of the image's name, whatever else is in the batch.
             progress: Share of the training done, 0 to 1, for terms that fade out.
         """
         if max(batch.images.shape[-2:]) != self.image_size:
@@ -205,11 +206,11 @@ class SamModule(LightningModule):
                 expected=self.image_size,
                 fix="leave data.image_size unset, or set it to the model's",
             )
-        generator = generator_for(self.seed, step, self._rank(), device=batch.images.device)
+        streams = ImageStreams(self.seed, step, batch.sample_ids, device=batch.images.device)
         retry = self.encoder.retrying if self.cached_encoder is None else None
         with advised(self, batch):
             return self.objective(
-                batch, encode=self.encode, generator=generator, progress=progress, retry=retry
+                batch, encode=self.encode, generator=streams, progress=progress, retry=retry
             )
 
     def setup(self, stage: str) -> None:
@@ -380,9 +381,6 @@ class SamModule(LightningModule):
                 "validation_prompts": list(self.validation_prompts),
             }
         )
-
-    def _rank(self) -> int:
-        return int(self.global_rank) if self._trainer is not None else 0
 
     def _class_names(self, batch: SamBatch) -> list[str] | None:
         data = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None

@@ -24,6 +24,7 @@ from samft.prompts.rounds import interactive_rounds
 from samft.prompts.selection import SelectionCounts, select_objects
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import PromptSimulator, build_simulator
+from samft.prompts.streams import ImageStreams, Randomness, StreamedPrompts, common
 from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
 from samft.window_settings import WindowSettings, check_windows
 
@@ -36,7 +37,7 @@ _CPU_CELLS, _CELLS = 2**15, 2**18  # of the embedding, decoded at once
 
 
 class InteractiveObjective:
-    """The training objective of a batch, as a function of the random generator alone.
+    """The training objective of a batch, as a function of the randomness handed over alone.
 
     Args:
         sam: The model.
@@ -97,7 +98,7 @@ class InteractiveObjective:
         batch: SamBatch,
         *,
         encode: Callable[[SamBatch], Tensor],
-        generator: torch.Generator,
+        generator: Randomness,
         progress: float = 0.0,
         retry: Retry | None = None,
     ) -> LossTerms:
@@ -111,6 +112,8 @@ class InteractiveObjective:
             retry: Runs encoding and decoding, again with less memory where it runs out.
         """
         batch, origin = self._window(batch, generator)
+        if isinstance(generator, ImageStreams):
+            generator = generator.for_images(batch.sample_ids)  # windows are images of their own
         chosen = self._chosen(batch, generator, counts=self.counts)
         state = generator.get_state()
 
@@ -128,7 +131,7 @@ class InteractiveObjective:
         batch: SamBatch,
         embeddings: Tensor,
         *,
-        generator: torch.Generator,
+        generator: Randomness,
         origin: tuple[int, int] = (0, 0),
         progress: float = 0.0,
     ) -> LossTerms:
@@ -156,7 +159,7 @@ class InteractiveObjective:
             self._halve(embeddings)
 
     def first_prompts(
-        self, batch: SamBatch, *, generator: torch.Generator
+        self, batch: SamBatch, *, generator: Randomness
     ) -> tuple[SamBatch, PromptBatch]:
         """Return the objects a step would choose of whole images, and their first prompts.
 
@@ -167,12 +170,12 @@ class InteractiveObjective:
         chosen = self._chosen(batch, generator)
         task = self._task(chosen, (0, 0), generator=generator, progress=0.0)
         prompts = task.simulator(
-            task.masks, task.image_index, generator=generator, ignored=task.out_of_reach
+            task.masks, task.image_index, generator=common(generator), ignored=task.out_of_reach
         )
         return chosen, prompts
 
     def _chosen(
-        self, batch: SamBatch, generator: torch.Generator, *, counts: SelectionCounts | None = None
+        self, batch: SamBatch, generator: Randomness, *, counts: SelectionCounts | None = None
     ) -> SamBatch:
         rows = select_objects(
             batch,
@@ -208,11 +211,14 @@ class InteractiveObjective:
         batch: SamBatch,
         origin: tuple[int, int],
         *,
-        generator: torch.Generator,
+        generator: Randomness,
         progress: float,
     ) -> _Task:
         masks, ignored, image_index = batch.masks(), batch.ignored(), batch.image_index
         given: list[Part] = []
+        simulator = self.simulator
+        if isinstance(generator, ImageStreams):
+            simulator = StreamedPrompts(simulator, generator)
         if self.recorded is not None:
             given.append(self.recorded.for_batch(batch, generator=generator))
         if self.prompts.background_clicks:
@@ -227,7 +233,7 @@ class InteractiveObjective:
         return _Task(
             sam=self.sam,
             loss=self.loss,
-            simulator=GivenPrompts(given, self.simulator) if given else self.simulator,
+            simulator=GivenPrompts(given, simulator) if given else simulator,
             prompts=self.prompts.at(progress),
             max_prompts_per_step=self.max_prompts_per_step,
             image_index=image_index,
@@ -242,9 +248,7 @@ class InteractiveObjective:
             point_generator=_separate(generator) if self.loss.settings.points else None,
         )
 
-    def _window(
-        self, batch: SamBatch, generator: torch.Generator
-    ) -> tuple[SamBatch, tuple[int, int]]:
+    def _window(self, batch: SamBatch, generator: Randomness) -> tuple[SamBatch, tuple[int, int]]:
         """Return the batch, cut or whole, and where in the input frame it is taken to lie."""
         if self.windows.parts == 1:
             return batch, (0, 0)
@@ -278,7 +282,7 @@ class _Task:
     valid: Tensor | None
     references: LossReferences
     origin: tuple[int, int]
-    generator: torch.Generator
+    generator: Randomness
     progress: float
     point_generator: torch.Generator | None
     pieces: list[list[LossTerms]] = field(default_factory=list)
@@ -337,7 +341,7 @@ class _Task:
 
 
 def _background_clicks(
-    batch: SamBatch, settings: PromptSettings, *, generator: torch.Generator
+    batch: SamBatch, settings: PromptSettings, *, generator: Randomness
 ) -> tuple[PromptBatch, Tensor]:
     """Return clicks beside all objects and their empty masks; images without room have none."""
     clicks, empty = background_clicks(batch, settings.background_clicks, generator=generator)
@@ -351,14 +355,16 @@ def _chunks(image_index: Tensor, size: int) -> Sequence[Tensor]:
     return torch.split(torch.arange(len(image_index), device=image_index.device), size)
 
 
-def _separate(generator: torch.Generator) -> torch.Generator:
+def _separate(generator: Randomness) -> torch.Generator:
     """Return a generator for the points of the loss, whose number must not move the prompts."""
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    return torch.Generator(generator.device).manual_seed(seed)
+    source = common(generator)
+    seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+    return torch.Generator(source.device).manual_seed(seed)
 
 
-def _draw(generator: torch.Generator) -> Tensor:
-    return torch.rand((), generator=generator, device=generator.device)
+def _draw(generator: Randomness) -> Tensor:
+    source = common(generator)
+    return torch.rand((), generator=source, device=source.device)
 
 
 def _resized(output: MaskOutput, size: tuple[int, int]) -> MaskOutput:

@@ -16,6 +16,7 @@ from samft.data.prompt_files import SizeOf, read_prompts
 from samft.data.recorded_prompt import RecordedPrompt
 from samft.prompts.merging import Part
 from samft.prompts.sampling import tight_boxes
+from samft.prompts.streams import Randomness, uniform
 from samft.types import ABSENT, POSITIVE, Frame, PromptBatch, SamBatch
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class RecordedPrompts:
         found = read_prompts(path, images, cache(size_of))
         return cls({image.as_posix(): prompts for image, prompts in found.items()})
 
-    def for_batch(self, batch: SamBatch, *, generator: torch.Generator) -> Part:
+    def for_batch(self, batch: SamBatch, *, generator: Randomness) -> Part:
         """Return the objects that have a recorded prompt, and one prompt for each.
 
         An object that was prompted several times gets one of these at random.
@@ -79,7 +80,7 @@ class RecordedPrompts:
             (rows, prompts) for `GivenPrompts`: rows (P',) int64 of the batch, ascending, on its
             device. The prompts have the same fields and slots for every batch.
         """
-        draws = torch.rand(batch.num_objects, generator=generator, device=batch.images.device)
+        draws = uniform(generator, batch.image_index)
         chosen: dict[int, tuple[RecordedPrompt, Frame]] = {}
         for image, (name, frame) in enumerate(zip(batch.sample_ids, batch.frames, strict=True)):
             rows = (batch.image_index == image).nonzero()[:, 0]

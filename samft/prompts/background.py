@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from samft.prompts.points import positive_points
 from samft.prompts.sampling import sample_many
+from samft.prompts.streams import Randomness, by_image
 from samft.types import PromptBatch, SamBatch
 
 _PAPER_SIDE = 1024
@@ -18,7 +19,7 @@ def background_clicks(
     batch: SamBatch,
     count: int,
     *,
-    generator: torch.Generator,
+    generator: Randomness,
     empty_images_only: bool = False,
     margin_px: float = _MARGIN_PX,
 ) -> tuple[PromptBatch, Tensor]:
@@ -47,13 +48,24 @@ def background_clicks(
         occupied = torch.zeros_like(images, dtype=torch.bool)
         occupied[batch.image_index] = True
         images = images[~occupied]
-    points, found = sample_many(free[images], count, generator=generator)
+    points, found = _sample(free[images], images, count, generator=generator)
     prompts = positive_points(
         images.repeat_interleave(count),
         points.reshape(-1, 1, 2),
         found.repeat_interleave(count)[:, None],
     )
     return prompts, free.new_zeros((prompts.num_prompts, *free.shape[1:]))
+
+
+def _sample(
+    free: Tensor, images: Tensor, count: int, *, generator: Randomness
+) -> tuple[Tensor, Tensor]:
+    """Return `count` points in each image's (S, S) region, drawn from the image's own stream."""
+    points = torch.zeros(len(images), count, 2, device=free.device)
+    found = torch.zeros(len(images), dtype=torch.bool, device=free.device)
+    for rows, own in by_image(generator, images):
+        points[rows], found[rows] = sample_many(free[rows], count, generator=own)
+    return points, found
 
 
 def padding(batch: SamBatch) -> Tensor:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from samft.prompts.corrections import corrective_points
 from samft.prompts.interface import PromptSimulator
 from samft.prompts.settings import PromptSettings
-from samft.types import MaskOutput, PromptBatch
+from samft.prompts.streams import Randomness, by_image, common, uniform
+from samft.types import ABSENT, MaskOutput, PromptBatch
 
 _OBJECTS_AT_ONCE = 8
 
@@ -50,7 +51,7 @@ def interactive_rounds(
     settings: PromptSettings,
     *,
     simulator: PromptSimulator,
-    generator: torch.Generator,
+    generator: Randomness,
     ignored: Tensor | None = None,
     multimask_first: bool = True,
 ) -> Iterator[Round]:
@@ -78,10 +79,10 @@ def interactive_rounds(
 
     Source: Kirillov et al. 2023, arXiv:2304.02643, appendix A, "Training algorithm".
     """
-    prompts = simulator(masks, image_index, generator=generator, ignored=ignored)
+    prompts = simulator(masks, image_index, generator=common(generator), ignored=ignored)
     output = decode(prompts, multimask_first)
     yield Round(prompts=prompts, output=output, multimask=multimask_first, index=0)
-    for index, click in enumerate(click_passes(settings, generator=generator), start=1):
+    for index, click in enumerate(click_passes(settings, generator=common(generator)), start=1):
         best = _best_logits(output)
         del output  # its graph is the caller's: do not keep two alive while decoding
         if settings.feed_back_logits:
@@ -90,11 +91,11 @@ def interactive_rounds(
             predicted = _upsampled_masks(best, (masks.shape[-2], masks.shape[-1]))
             if settings.click_from_truth > 0:
                 # As if nothing were predicted: all of the object is wrong, and nothing else.
-                predicted &= ~_drawn(masks, settings.click_from_truth, generator)[:, None, None]
-            points, labels = corrective_points(
-                predicted, masks, ignored, generator=generator, mode=settings.click
+                skipped = uniform(generator, image_index) < settings.click_from_truth
+                predicted &= ~skipped[:, None, None]
+            prompts = prompts.with_points(
+                *_clicks(predicted, masks, ignored, prompts, settings=settings, source=generator)
             )
-            prompts = prompts.with_points(points, labels)
         output = decode(prompts, False)  # noqa: FBT003  (positional in the protocol)
         yield Round(prompts=prompts, output=output, multimask=False, index=index)
 
@@ -122,19 +123,34 @@ def click_passes(settings: PromptSettings, *, generator: torch.Generator) -> lis
 
 
 def _fed_back(
-    prompts: PromptBatch, logits: Tensor, share: float, generator: torch.Generator
+    prompts: PromptBatch, logits: Tensor, share: float, generator: Randomness
 ) -> PromptBatch:
     """Hand `logits` back for a share of the objects; the others get no mask in this pass."""
     prompts = prompts.with_mask_logits(logits)
     if share == 1:
         return prompts
-    return replace(prompts, has_mask=_drawn(logits, share, generator))
+    return replace(prompts, has_mask=uniform(generator, prompts.image_index) < share)
 
 
-def _drawn(objects: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Return (P,) bool, True with probability `share`."""
-    draw = torch.rand(len(objects), generator=generator, device=objects.device)
-    return draw < share
+def _clicks(
+    predicted: Tensor,
+    masks: Tensor,
+    ignored: Tensor | None,
+    prompts: PromptBatch,
+    *,
+    settings: PromptSettings,
+    source: Randomness,
+) -> tuple[Tensor, Tensor]:
+    """Return corrective points (P, N, 2) and labels (P, N), each image's from its own stream."""
+    count = 2 if settings.click == "pair" else 1
+    points = torch.zeros(len(masks), count, 2, device=masks.device)
+    labels = torch.full((len(masks), count), ABSENT, device=masks.device)
+    for rows, generator in by_image(source, prompts.image_index):
+        hidden = None if ignored is None else ignored[rows]
+        points[rows], labels[rows] = corrective_points(
+            predicted[rows], masks[rows], hidden, generator=generator, mode=settings.click
+        )
+    return points, labels
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from samft.prompts.streams import Randomness, uniform
 from samft.types import SamBatch
 
 Balance = Literal["none", "class", "size"]
@@ -50,7 +51,7 @@ def select_objects(
     *,
     max_per_image: int,
     max_area_fraction: float,
-    generator: torch.Generator,
+    generator: Randomness,
     min_area: int = 1,
     balance: Balance = "none",
     counts: SelectionCounts | None = None,
@@ -83,7 +84,7 @@ def select_objects(
     image_area = batch.input_sizes.prod(dim=1)[batch.image_index]
     too_large = areas > max_area_fraction * image_area
     usable = (areas >= max(min_area, 1)) & ~too_large
-    draw = torch.rand(batch.num_objects, generator=generator, device=batch.images.device)
+    draw = uniform(generator, batch.image_index)
     order = torch.argsort(draw + (~usable).to(draw))
     # In random order, each group of each image numbers its objects; the image then takes all the
     # first ones, all the second ones and so on, and what cannot be used last.
