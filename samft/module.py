@@ -16,6 +16,7 @@ from samft.cached_encoder import CachedEncoder, OnError
 from samft.data.prompted import PromptedBatch
 from samft.encoding import PiecewiseEncoder
 from samft.errors import ConfigError
+from samft.exact_resume import go_on_exactly
 from samft.inference.overlay import picture
 from samft.inference.prediction import predict_images
 from samft.inference.predictions import ImagePrediction
@@ -39,6 +40,14 @@ from samft.planning.advice import advised
 from samft.planning.batch_size import settle_batch_size
 from samft.prompts.settings import PromptSettings
 from samft.prompts.streams import ImageStreams
+from samft.sharding import (
+    average_gradients,
+    clip_gradients,
+    gather,
+    is_sharded,
+    release,
+    shard,
+)
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 from samft.window_settings import WindowSettings
@@ -218,6 +227,22 @@ class SamModule(LightningModule):
         if stage == "fit":
             settle_batch_size(self, getattr(self.trainer, "datamodule", None), self.trainer)
 
+    def configure_model(self) -> None:
+        """Shard the image encoder where the trainer's strategy does."""
+        if self.device_mesh is not None:
+            shard(self.sam, self.device_mesh["data_parallel"])
+
+    def on_validation_start(self) -> None:
+        """Let every process go through its images at its own pace."""
+        gather(self.sam)
+
+    def on_validation_end(self) -> None:
+        """End what `on_validation_start` began."""
+        release(self.sam)
+
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_predict_start, on_predict_end = on_validation_start, on_validation_end
+
     def on_fit_start(self) -> None:
         """Take what the datamodule has of recorded prompts, and compile what is to be compiled."""
         data = getattr(self.trainer, "datamodule", None)  # missing where loaders are handed over
@@ -228,6 +253,10 @@ class SamModule(LightningModule):
             self.cached_encoder.expect(data)
         if self.hparams["compile_encoder"]:
             self.sam.image_encoder.compile()  # in place: the keys of the weights stay
+
+    def on_train_start(self) -> None:
+        """Let a resumed run go on with the batch that comes next."""
+        go_on_exactly(self.trainer)
 
     def training_step(self, batch: SamBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch and log its parts."""
@@ -248,7 +277,21 @@ class SamModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn gradients of a sum over objects into those of a mean."""
+        if is_sharded(self.sam):
+            average_gradients(self.sam.parameters())
         self.object_mean.divide(self.sam.parameters(), trainer=self.trainer)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says; where the encoder is sharded, by norm."""
+        if is_sharded(self.sam) and gradient_clip_val:
+            clip_gradients(self.sam.parameters(), float(gradient_clip_val))
+            return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_end(self) -> None:
         """Say what became of the objects that were offered."""
@@ -274,12 +317,12 @@ class SamModule(LightningModule):
         plain = {name: float(value) for name, value in values.items()}
         if self.trainer.sanity_checking:
             # The default sanity check sees two batches: no basis for a comparison.
-            if self.trainer.num_sanity_val_steps == float("inf"):
+            if self.trainer.num_sanity_val_steps == float("inf") and self.global_step == 0:
                 self.zero_shot = plain
             return
         self.history.append({"epoch": self.current_epoch, **plain})
         for name, value in values.items():
-            self.log(name, value, prog_bar="/iou_" in name)
+            self.log(name, value, prog_bar="/iou_" in name, sync_dist=True)
         self.log_dict(
             {name.replace("val/", "zero_shot/"): value for name, value in self.zero_shot.items()}
         )

@@ -1,9 +1,5 @@
 """Accumulated and distributed gradients are means over objects, whatever the batches hold."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -157,36 +153,3 @@ def test_sam_learns_the_same_from_accumulated_images_and_from_one_batch() -> Non
     whole = [p.grad for p in trained if p.grad is not None]
     assert max(float(gradient.abs().max()) for gradient in whole) > 1e-3
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=2e-6)
-
-
-SCRIPT = """
-import json, os, sys
-sys.path.insert(0, sys.argv[1])
-import torch
-from test_accumulation import COUNTS, Ragged, fit, points
-
-class Apart(Ragged):
-    def training_step(self, batch, batch_idx):
-        return super().training_step(batch[self.global_rank], batch_idx)
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    batches = [points(count) for count in COUNTS]
-    pairs = [batches[:2], batches[2:]]  # of each pair, every process takes its own
-    settings = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": False}
-    module = fit(Apart(), pairs, accumulate_grad_batches=2, **settings)
-    if module.global_rank == 0:
-        print(json.dumps(module.seen[0].tolist()))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one_batch(tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), str(Path(__file__).parent)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    expected = all_at_once([points(count) for count in COUNTS]).seen[0]
-    torch.testing.assert_close(torch.tensor(found), expected, rtol=1e-5, atol=1e-7)
