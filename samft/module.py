@@ -48,6 +48,7 @@ from samft.sharding import (
     release,
     shard,
 )
+from samft.sharding_checks import check_shardable
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 from samft.window_settings import WindowSettings
@@ -216,7 +217,9 @@ class SamModule(LightningModule):
                 fix="leave data.image_size unset, or set it to the model's",
             )
         streams = ImageStreams(self.seed, step, batch.sample_ids, device=batch.images.device)
-        retry = self.encoder.retrying if self.cached_encoder is None else None
+        # In shards all devices encode at once: one that began again would wait for the others.
+        alone = self.cached_encoder is None and not is_sharded(self.sam)
+        retry = self.encoder.retrying if alone else None
         with advised(self, batch):
             return self.objective(
                 batch, encode=self.encode, generator=streams, progress=progress, retry=retry
@@ -228,8 +231,13 @@ class SamModule(LightningModule):
             settle_batch_size(self, getattr(self.trainer, "datamodule", None), self.trainer)
 
     def configure_model(self) -> None:
-        """Shard the image encoder where the trainer's strategy does."""
+        """Shard the image encoder where the trainer's strategy does.
+
+        Raises:
+            ConfigError: if the settings do not allow it.
+        """
         if self.device_mesh is not None:
+            check_shardable(self, self.trainer)
             shard(self.sam, self.device_mesh["data_parallel"])
 
     def on_validation_start(self) -> None:

@@ -19,7 +19,7 @@ from samft.metrics.objects import ObjectScores, mask_scores
 from samft.metrics.sensitivity import PromptSensitivity
 from samft.models.sam import Sam
 from samft.prompts.background import out_of_reach
-from samft.prompts.rounds import interactive_rounds
+from samft.prompts.rounds import Round, interactive_rounds
 from samft.prompts.sampling import center_points
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import CenterPoint, PromptSimulator, TightBox
@@ -30,7 +30,8 @@ PROMPTS: dict[PromptKind, PromptSimulator] = {"box": TightBox(), "point": Center
 """The prompts of validation: the object's tight box, and the pixel farthest from its boundary."""
 
 _REPORTED_CLICKS = (1, 3, 5, 9)
-_AT_ONCE = 16  # objects
+CLICKED_AT_ONCE = 16
+"""Objects that are clicked at in one go: a bound on memory."""
 
 
 class Validation(nn.Module):
@@ -81,14 +82,9 @@ class Validation(nn.Module):
             self._overlap("box").update(iou, dice)
         if "point" not in self.prompts:
             return
-        answers = []
-        for rows in torch.split(
-            torch.arange(batch.num_objects, device=embeddings.device), _AT_ONCE
-        ):
-            part = batch.select(rows)
-            first = answer(sam, embeddings, simulate("point", part))
-            answers.append(first.logits[:, 0] > 0)
-            self._click(sam, part, embeddings, first)
+        every = torch.arange(batch.num_objects, device=embeddings.device)
+        parts = [part for part in torch.split(every, CLICKED_AT_ONCE) if len(part)]
+        answers = [self._click(sam, batch.select(part), embeddings) for part in parts]
         if answers:
             self._compare(sam, batch, embeddings, torch.cat(answers))
 
@@ -109,37 +105,19 @@ class Validation(nn.Module):
         self.sensitivity.reset()
         return values
 
-    def _click(self, sam: Sam, batch: SamBatch, embeddings: Tensor, first: MaskOutput) -> None:
-        """Score the answers after each click."""
-        ious = []
-        for number, output in enumerate(self._rounds(sam, batch, embeddings, first), start=1):
-            iou, dice = _score(output, batch)
+    def _click(self, sam: Sam, batch: SamBatch, embeddings: Tensor) -> Tensor:
+        """Score the answers after each click, and return the first ones, (P, S / 4, S / 4) bool."""
+        ious, answers = [], []
+        for item in click_rounds(sam, batch, embeddings, clicks=self.clicks):
+            if item.index == 0:
+                answers.append(item.output.logits[:, 0] > 0)
+            iou, dice = _score(item.output, batch)
             ious.append(iou)
-            if number in _REPORTED_CLICKS:
-                self._overlap(f"point{number}").update(iou, dice)
+            if item.index + 1 in _REPORTED_CLICKS:
+                self._overlap(f"point{item.index + 1}").update(iou, dice)
         if self.clicks > 1:
             self.effort.update(torch.stack(ious, dim=1))
-
-    def _rounds(
-        self, sam: Sam, batch: SamBatch, embeddings: Tensor, first: MaskOutput
-    ) -> Iterator[MaskOutput]:
-        if self.clicks == 1:
-            yield first
-            return
-
-        def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
-            return first if multimask else sam.decode(embeddings, prompts, multimask=False)
-
-        for item in interactive_rounds(
-            decode,
-            batch.masks(),
-            batch.image_index,
-            PromptSettings(rounds=self.clicks - 1, extra_passes=0, click="center"),
-            simulator=PROMPTS["point"],
-            generator=torch.Generator(embeddings.device),  # nothing draws from it
-            ignored=out_of_reach(batch, batch.image_index, batch.ignored()),
-        ):
-            yield item.output
+        return answers[0]
 
     def _compare(self, sam: Sam, batch: SamBatch, embeddings: Tensor, answers: Tensor) -> None:
         """Look whether different prompts about an image got different answers."""
@@ -162,6 +140,43 @@ def simulate(kind: PromptKind, batch: SamBatch) -> PromptBatch:
     """Return the validation prompts of a batch's objects."""
     generator = torch.Generator(batch.images.device)  # nothing draws from it
     return PROMPTS[kind](batch.masks(), batch.image_index, generator=generator)
+
+
+def click_rounds(sam: Sam, batch: SamBatch, embeddings: Tensor, *, clicks: int) -> Iterator[Round]:
+    """Play a person who clicks at objects' centres, then into the largest error of each answer.
+
+    The first click is answered with the best of three masks; after each further one the last mask
+    is handed back, and one mask is the answer. A pass of the decoder runs when it is asked for.
+
+    Args:
+        sam: The model.
+        batch: Its objects are clicked at, all at once.
+        embeddings: (B, D, h, w) of its images.
+        clicks: How many, at least 1.
+
+    Yields:
+        `clicks` rounds, each with one mask per object.
+
+    Source: Kirillov et al. 2023, arXiv:2304.02643, section 7.1 and appendix D.1.
+    """
+    prompts = simulate("point", batch)
+    first = answer(sam, embeddings, prompts)
+    if clicks == 1:
+        yield Round(prompts=prompts, output=first, multimask=True, index=0)
+        return
+
+    def decode(prompts: PromptBatch, multimask: bool) -> MaskOutput:
+        return first if multimask else sam.decode(embeddings, prompts, multimask=False)
+
+    yield from interactive_rounds(
+        decode,
+        batch.masks(),
+        batch.image_index,
+        PromptSettings(rounds=clicks - 1, extra_passes=0, click="center"),
+        simulator=PROMPTS["point"],
+        generator=torch.Generator(embeddings.device),  # nothing draws from it
+        ignored=out_of_reach(batch, batch.image_index, batch.ignored()),
+    )
 
 
 def _score(output: MaskOutput, batch: SamBatch) -> tuple[Tensor, Tensor]:

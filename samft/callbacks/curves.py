@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from samft.inference.output_folder import write_atomically
+from samft.callbacks.pictures import write_or_warn
 from samft.module import SamModule
 
 _FILE = "curves.png"
@@ -57,9 +57,7 @@ class Curves(Callback):
         self._sum, self._count = 0.0, 0
         if trainer.is_global_zero and isinstance(pl_module, SamModule) and trainer.log_dir:
             picture = draw(self._losses, pl_module.history, pl_module.zero_shot)
-            folder = Path(trainer.log_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / _FILE, lambda path: path.write_bytes(picture))
+            write_or_warn(Path(trainer.log_dir) / _FILE, lambda path: path.write_bytes(picture))
 
 
 def draw(

@@ -12,8 +12,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import NDArray
 from PIL import Image
 
+from samft.callbacks.pictures import write_or_warn
 from samft.errors import ConfigError
-from samft.inference.output_folder import write_atomically
 from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side_by_side, stack_rows
 from samft.inference.predictions import ImagePrediction, decode_rle
 from samft.module import SamModule
@@ -100,16 +100,15 @@ class Overlays(Callback):
         if trainer.sanity_checking or not self._now or trainer.log_dir is None:
             return
         folder = Path(trainer.log_dir) / "overlays"
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"epoch_{trainer.current_epoch:03d}.png"
         rows = [row for index in sorted(self._now) for row in self._rows(index)]
-        write_atomically(
+        drawn = write_or_warn(
             target, lambda path: Image.fromarray(stack_rows(rows)).save(path, format="PNG")
         )
         score = float(trainer.callback_metrics.get(self.monitor, torch.tensor(self._best)))
-        if score >= self._best:
+        if drawn and score >= self._best:
             self._best = score
-            write_atomically(folder / "best.png", lambda path: shutil.copyfile(target, path))
+            write_or_warn(folder / "best.png", lambda path: shutil.copyfile(target, path))
 
     def _choose(self, batch_idx: int, batch: SamBatch) -> bool:
         """Take the first batch with objects of each of `count` equal parts of the split."""

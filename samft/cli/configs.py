@@ -17,10 +17,13 @@ SECTIONS = (
     "ckpt_path",
     "data",
     "model",
+    "non_finite",
     "empty_masks",
+    "evaluation",
     "overlays",
     "return_predictions",
     "runs",
+    "saving",
     "seed_everything",
     "trainer",
     "verbose",
@@ -88,7 +91,7 @@ def read_config(path: Path) -> dict[str, Any]:  # Any: YAML
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         place = path if mark is None else f"{path}, line {mark.line + 1}"
         raise ConfigError(

@@ -18,7 +18,7 @@ COMMANDS = {
     "fit": "train on your images: samft fit --config recipes/medical.yaml --data.root DIR; "
     "with --plan, say what that takes",
     "validate": "score a checkpoint on the validation split",
-    "test": "score a checkpoint on the test split",
+    "test": "a run beside zero-shot, baselines and other runs on the same cases: samft test RUN",
     "predict": "masks for images and prompts: samft predict RUN --source DIR --prompts FILE",
     "check": "every problem of a data set, each with its fix: samft check DIR --preview sheet.png",
     "cache": "stored embeddings of frozen encoders: samft cache build | info | clear",

@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,17 +14,16 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
     LightningCLI,
     SaveConfigCallback,
 )
-from lightning.pytorch.loggers import CSVLogger
 
 import samft
 from samft.allocator import keep_freed_memory
+from samft.callbacks.checkpoint_files import BestCheckpoint
 from samft.callbacks.curves import Curves
 from samft.callbacks.empty_masks import StopEmptyMasks
 from samft.callbacks.overlays import Overlays
@@ -34,10 +33,13 @@ from samft.cli.configs import resolve_config_arguments, values_to_give
 from samft.cli.differences import warn_of_differences
 from samft.cli.messages import explain
 from samft.cli.run_arguments import complete_from_run
+from samft.cli.run_safety import SAFETY_CLASSES, add_safety_arguments, run_callbacks, run_log
 from samft.cli.summary import ShowTrained, print_comparison, print_scores
+from samft.cli.testing.arguments import HELP as TEST_HELP
 from samft.data.base import BaseDataModule
 from samft.data.split_datamodule import SplitDataModule
 from samft.errors import ConfigError, SamftError, did_you_mean
+from samft.evaluation.settings import EvaluationSettings
 from samft.losses import SamLossSettings
 from samft.module import SamModule
 from samft.module_checks import check_channels
@@ -98,14 +100,15 @@ class SamftCLI(LightningCLI):
             parser_class=SamftParser,
             parser_kwargs={"allow_abbrev": False}
             | {name: {"allow_abbrev": False} for name in _SUBCOMMANDS}
-            | {"fit": {"allow_abbrev": False, "epilog": _PLAN_HELP}},
+            | {"fit": {"allow_abbrev": False, "epilog": _PLAN_HELP}}
+            | {"test": {"allow_abbrev": False, "epilog": TEST_HELP}},
             save_config_callback=SaveSettledConfig,
             save_config_kwargs={"config_filename": "config.yaml"},
             trainer_defaults={
                 "num_sanity_val_steps": -1,
                 "log_every_n_steps": 10,
                 "enable_model_summary": False,  # ShowTrained says more
-                "callbacks": [last_checkpoint(), ShowTrained(), Throughput(), Curves()],
+                "callbacks": [*run_callbacks(), ShowTrained(), Throughput(), Curves()],
             },
             args=arguments,
         )
@@ -113,7 +116,7 @@ class SamftCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run folder, checkpoints and overlays, all configurable."""
         parser.add_argument("--runs", type=str, default="runs", help="Folder for all run folders.")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.set_defaults(
             {
                 "checkpoint.filename": "best",
@@ -125,6 +128,7 @@ class SamftCLI(LightningCLI):
         )
         parser.add_lightning_class_args(Overlays, "overlays")
         parser.add_lightning_class_args(StopEmptyMasks, "empty_masks")
+        add_safety_arguments(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, and explain what the parser refuses.
@@ -192,7 +196,7 @@ class SamftCLI(LightningCLI):
             files = config.get("config") or []
             name = Path(str(files[0])).stem if files else "run"
             folder = new_run_folder(Path(config.runs), name)
-            kwargs["logger"] = CSVLogger(config.runs, name=name, version=folder.name)
+            kwargs.setdefault("logger", run_log(Path(config.runs), name, folder.name))
         try:
             return super().instantiate_trainer(**kwargs)
         except MisconfigurationException as error:
@@ -232,8 +236,6 @@ class SamftCLI(LightningCLI):
             folder = load_run(path).folder if path else None
             if folder is not None:
                 self.save_config(folder)
-
-    after_test = after_validate
 
     def save_config(self, folder: Path) -> None:
         """Write the resolved configuration of this command to `folder`."""
@@ -300,17 +302,6 @@ def check_plateau(module: SamModule, trainer: Trainer) -> None:
         )
 
 
-def last_checkpoint() -> ModelCheckpoint:
-    """Return the callback that keeps `last.ckpt`, written after every epoch.
-
-    `ModelCheckpoint(save_last=True)` would write it only when the score is the best so far, so a
-    stopped run would go on from an older state.
-    """
-    return ModelCheckpoint(
-        filename="last", monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-
-
 def setting_names() -> set[str]:
     """Return the names of all settings of the model, the data modules and the trainer."""
     classes: Iterable[type] = (
@@ -330,9 +321,10 @@ def setting_names() -> set[str]:
         samft.LoraSettings,
         samft.AdapterSettings,
         samft.ChannelSettings,
-        ModelCheckpoint,
+        *SAFETY_CLASSES,
         Overlays,
         StopEmptyMasks,
+        EvaluationSettings,
     )
     names = {"config", "runs", "seed_everything", "ckpt_path"}
     for kind in (*classes, Trainer):
@@ -362,7 +354,7 @@ def quiet() -> None:
         logging.getLogger(name).addFilter(interesting)
 
 
-def run(arguments: list[str], kind: type[SamftCLI] = SamftCLI) -> SamftCLI:
+def run(arguments: list[str], kind: Callable[[list[str]], SamftCLI] = SamftCLI) -> SamftCLI:
     """Run one Lightning subcommand and return the finished command line object.
 
     Args:
@@ -381,5 +373,9 @@ def main(arguments: list[str]) -> int:
 
         run([word for word in arguments if word != _PLAN], PlanCLI)
         return 0
+    if arguments[0] == "test":
+        from samft.cli.testing.command import main as test
+
+        return test(arguments)
     run(arguments)
     return 0

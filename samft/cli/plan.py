@@ -29,7 +29,12 @@ from samft.models.adaptation.settings import AdaptationSettings
 from samft.models.channels import ChannelSettings
 from samft.module import SamModule
 from samft.optim import OptimizerSettings, build_optimizer
-from samft.planning.batch_size import budget, settle_batch_size
+from samft.planning.batch_size import (
+    budget,
+    held_elsewhere,
+    num_processes,
+    settle_batch_size,
+)
 from samft.planning.estimate import MemoryEstimate, estimate_memory
 from samft.planning.knobs import advice, gigabytes
 from samft.planning.shapes import fullest_shape, shape_of
@@ -94,7 +99,8 @@ def show_plan(
     data.image_size = data.image_size or module.image_size  # no trainer runs that would tell it
     data.num_workers = 0
     device = trainer.strategy.root_device
-    room = budget(device)
+    elsewhere = held_elsewhere(module, trainer)
+    room = budget(device, sharing=trainer.num_devices) + elsewhere
     settle_batch_size(module, data, trainer)
     module.train()
     loader = data.train_dataloader()
@@ -111,13 +117,15 @@ def show_plan(
     estimate = estimate_memory(module, shape)
     optimizer = build_optimizer(module.sam, module.optimizer_settings)
     print_trained(module, optimizer, console, memory=_shares(module, estimate))
-    print_memory(estimate, room, console)
+    print_memory(estimate, room, console, elsewhere=elsewhere)
     fits = (estimate.total if device.type == "cpu" else estimate.tensors) <= room
     if not fits:
         fix = advice(module, shape)
         console.print(f"does not fit; {fix or 'use a smaller model'}", style="yellow")
     _print_data(data, batch, shape_of(module, batch).objects, console)
-    steps = _steps_of_epoch(len(loader), trainer)
+    # No trainer runs that would share the images out.
+    batches = -(-len(loader) // num_processes(trainer))
+    steps = _steps_of_epoch(batches, trainer)
     seconds = step_seconds(module, batch, trainer) if fits else None
     console.print(_duration(steps, seconds, trainer), highlight=False, soft_wrap=True)
     path = Path(trainer.log_dir or ".").parent / "plan.png"
@@ -173,13 +181,16 @@ def _shares(module: SamModule, estimate: MemoryEstimate) -> dict[str, str]:
     return shares
 
 
-def print_memory(estimate: MemoryEstimate, room: int, console: Console) -> None:
+def print_memory(
+    estimate: MemoryEstimate, room: int, console: Console, *, elsewhere: int = 0
+) -> None:
     """Print the estimate part by part.
 
     Args:
-        estimate: Of a step.
+        estimate: Of a step, with the whole model on one device.
         room: What there is, bytes.
         console: Where to print.
+        elsewhere: What of `room` is that other devices hold a part of the model, bytes.
     """
     table = Table(title="Memory of a step, estimated", title_justify="left")
     table.add_column("part")
@@ -189,6 +200,8 @@ def print_memory(estimate: MemoryEstimate, room: int, console: Console) -> None:
         table.add_row(name, gigabytes(size), f"{size / estimate.total:.0%}")
     table.add_row("together", gigabytes(estimate.total), "")
     table.add_row("there is room for", gigabytes(room), "")
+    if elsewhere:
+        table.add_row("  by shards on other devices", gigabytes(elsewhere), "")
     console.print(table)
 
 

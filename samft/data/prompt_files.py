@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from samft.data.readers.limits import check_file_size
 from samft.data.recorded_prompt import RecordedPrompt, Size, checked_prompt
 from samft.errors import PromptError, did_you_mean
 from samft.types import POSITIVE
@@ -57,6 +58,7 @@ def read_prompts(
             expected=".json or .csv",
         )
     try:
+        check_file_size(path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(
@@ -67,7 +69,7 @@ def read_prompts(
         ) from error
     try:
         return reader(path, text, images, size_of)
-    except (csv.Error, json.JSONDecodeError, RecursionError) as error:
+    except (csv.Error, RecursionError) as error:
         raise PromptError(
             f"the prompt file is no valid {path.suffix[1:].upper()}", where=path, found=error
         ) from error
@@ -76,7 +78,12 @@ def read_prompts(
 def _read_json(
     path: Path, text: str, images: Mapping[str, Key], size_of: SizeOf[Key]
 ) -> dict[Key, list[RecordedPrompt]]:
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except ValueError as error:  # also of a number with thousands of digits
+        raise PromptError(
+            "the prompt file is no valid JSON", where=path, found=str(error)[:160]
+        ) from error
     if not isinstance(content, dict):
         raise PromptError(
             "the prompt file does not map images to prompts",

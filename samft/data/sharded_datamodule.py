@@ -17,7 +17,7 @@ from samft.data.loader import ResumableSampler
 from samft.data.pairing import OnMissing
 from samft.data.pictures import num_delivered
 from samft.data.preprocessing import Preprocessing
-from samft.data.readers.limits import reading
+from samft.data.readers.limits import check_file_size, reading
 from samft.data.records import SPLITS, Split
 from samft.data.roots import resolve_root
 from samft.data.shards.decoding import ShardDecoding
@@ -228,5 +228,6 @@ def _written_classes(root: Path) -> tuple[str, ...]:
     if not path.is_file():
         return (UNNAMED,)
     with reading(path, "names of classes, one a line"):
+        check_file_size(path)
         names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     return tuple(name for name in names if name) or (UNNAMED,)

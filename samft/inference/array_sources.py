@@ -156,7 +156,7 @@ def open_array(path: str | Path) -> ArrayLike:
     if not place.exists():
         raise DatasetError("no such file or folder", where=place)
     openers: dict[str, Callable[[Path], ArrayLike]] = {
-        ".npy": lambda file: cast(ArrayLike, np.load(file, mmap_mode="r")),
+        ".npy": lambda file: cast(ArrayLike, np.load(file, mmap_mode="r", allow_pickle=False)),
         ".tif": _open_tiff,
         ".tiff": _open_tiff,
         ".zarr": _open_zarr,

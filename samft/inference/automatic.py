@@ -169,10 +169,24 @@ class AutomaticMasks:
         at_once = prompts_at_once(embedding, most=self.settings.points_per_batch)
         for chunk in torch.split(prompts, at_once):
             asked = _prompt_batch(chunk, crop, frame).to(embedding.device)
-            output = self.sam.decode(embedding, asked, multimask=True)
+            output = self._decode(embedding, asked)
             if task.from_candidates:
                 output = output.best()
             yield from self._good(output, chunk, crop=crop, frame=frame, size=task.size)
+
+    def _decode(self, embedding: Tensor, prompts: PromptBatch) -> MaskOutput:
+        """Answer prompts, with any number of masks each; a subclass may ask otherwise."""
+        return self.sam.decode(embedding, prompts, multimask=True)
+
+    def _kept(self, record: MaskRecord, logits: Tensor) -> MaskRecord:
+        """Return what is kept of a mask; a subclass may keep more of its logits.
+
+        Args:
+            record: The mask.
+            logits: (h, w) float32, its logits over the crop.
+        """
+        del logits
+        return record
 
     def _good(
         self,
@@ -196,7 +210,7 @@ class AutomaticMasks:
             for index, stability, box in passed:
                 runs = _encode(masks[index], box, crop=crop, size=size)
                 if self._is_small_enough(runs):
-                    yield MaskRecord(
+                    record = MaskRecord(
                         runs=runs,
                         box=tuple(box),
                         predicted_iou=confidence[numbers[index]],
@@ -204,6 +218,7 @@ class AutomaticMasks:
                         prompt=tuple(asked[numbers[index] // per_prompt]),
                         crop_box=crop.box,
                     )
+                    yield self._kept(record, logits[index])
 
     def _measure(
         self, logits: Tensor, *, crop: Crop, size: tuple[int, int]

@@ -49,7 +49,7 @@ class TiledAutomaticSegmenter:
         image = source.picture(index)
         out = self._place(source, index)
         result = self.tiled.label(_as_source(image), out)
-        labels = np.load(out, mmap_mode="r")
+        labels = np.load(out, mmap_mode="r", allow_pickle=False)
         objects = _objects(labels, result.scores.tolist())
         remove(out)
         return _prediction(source, index, image, objects)

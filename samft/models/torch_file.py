@@ -25,7 +25,7 @@ MAX_HEADER_BYTES: Final = 16 * 2**20
 """Limit for what describes the tensors of a file; `vit_h` with its optimiser needs under 1 MB."""
 
 _STORAGE_TYPES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long")
-_ALLOWED_GLOBALS: Final = frozenset(
+HARMLESS_NAMES: Final = frozenset(
     {
         "__builtin__.set",
         "_codecs.encode",
@@ -40,6 +40,7 @@ _ALLOWED_GLOBALS: Final = frozenset(
         *(f"torch.{dtype}" for dtype in ("bfloat16", "float16", "float32", "float64", "int64")),
     }
 )
+"""Functions and classes that a file of plain tensors and plain data names."""
 # Opcodes that find or build objects by other means than GLOBAL; torch.save never writes them.
 _FOREIGN_OPCODES: Final = frozenset(
     {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
@@ -73,7 +74,7 @@ def read_torch_file(path: Path) -> object:
         CheckpointError: if the file is damaged, holds more than tensors and plain data, or asks for
             more memory than it has bytes.
     """
-    _refuse_foreign_objects(_read_pickle(path), path)
+    _refuse_foreign_objects(read_pickle(path), path)
     try:
         return _load(path)
     except Exception as error:  # a hostile pickle can make the unpickler raise anything
@@ -91,8 +92,15 @@ def _load(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
 
 
-def _read_pickle(path: Path) -> bytes:
-    """Check the archive and return the pickle in it."""
+def read_pickle(path: Path) -> bytes:
+    """Check an archive and return the pickle in it; nothing of it is loaded.
+
+    Args:
+        path: The file, which starts with the bytes of a zip archive.
+
+    Raises:
+        CheckpointError: if it is damaged, or no archive as `torch.save` writes it.
+    """
     try:
         with path.open("rb") as file, ZipFile(file) as archive:
             members = archive.infolist()
@@ -172,7 +180,7 @@ def _refuse_foreign_objects(pickle_bytes: bytes, path: Path) -> None:
             found=_first_line(error),
             fix="copy or download it again",
         ) from error
-    foreign = sorted(found - _ALLOWED_GLOBALS)
+    foreign = sorted(found - HARMLESS_NAMES)
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise CheckpointError(

@@ -13,6 +13,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from samft.cli.entry import main
+from samft.cli.lightning import run as run_lightning
+from samft.cli.predicting.from_truth import TruthCLI
 from samft.runs import load_run
 
 ROOT = Path(__file__).parents[2]
@@ -72,13 +74,35 @@ def test_a_stopped_run_goes_on_where_it_was(dsb_folder: Path, tmp_path: Path) ->
     assert len(resumed.history) == 2
 
 
-@pytest.mark.parametrize("command", ["validate", "test"])
-def test_scores_from_a_run(command: str, run_folder: Path, capsys) -> None:
-    assert main([command, "--ckpt_path", str(run_folder)]) == 0
+def test_scores_from_a_run(run_folder: Path, capsys) -> None:
+    assert main(["validate", "--ckpt_path", str(run_folder)]) == 0
+    assert "val/iou_box" in capsys.readouterr().out
+    assert (run_folder / "config.validate.yaml").is_file()
+
+
+def test_a_run_is_tested_beside_the_model_it_began_with(run_folder: Path, capsys) -> None:
+    words = ["--evaluation.clicks", "2", "--evaluation.samples", "100", "--evaluation.gallery", "1"]
+    assert main(["test", str(run_folder), "vit_nano", *words]) == 0
     shown = capsys.readouterr().out
-    prefix = "val" if command == "validate" else "test"
-    assert f"{prefix}/iou_box" in shown
-    assert (run_folder / f"config.{command}.yaml").is_file()
+    assert "tuned" in shown
+    assert "zero-shot" in shown
+    assert (run_folder / "config.test.yaml").is_file()
+    found = json.loads((run_folder / "test" / "metrics.json").read_text())
+    names = [each["name"] for each in found["models"]]
+    assert names == ["tuned", "zero-shot", "filled_box", "ellipse", "otsu", "vit_nano"]
+    assert (found["split"], found["reference"]) == ("test", "zero-shot")
+    assert found["scores"]["box"]["zero-shot"] == found["scores"]["box"]["vit_nano"]
+    assert found["gallery"]
+    assert all((run_folder / "test" / each["picture"]).is_file() for each in found["gallery"])
+    # The module's own test loop, which does not know of evaluations, as the other opinion.
+    files = ["--config", str(run_folder / "config.fit.yaml"), "--trainer.logger", "false"]
+    command = run_lightning(["predict", *files], kind=TruthCLI)
+    module = load_run(run_folder).load()
+    (scores,) = command.trainer.test(module, datamodule=command.datamodule, verbose=False)
+    for prompt in ("box", "point1"):
+        ours = found["scores"][prompt]["tuned"]
+        assert ours["iou"] == pytest.approx(scores[f"test/iou_{prompt}"], abs=1e-5)
+        assert ours["dice"] == pytest.approx(scores[f"test/dice_{prompt}"], abs=1e-5)
 
 
 def test_validate_repeats_the_score_of_training(run_folder: Path, capsys) -> None:

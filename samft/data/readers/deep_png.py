@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samft.data.readers.limits import unreadable
+from samft.data.readers.limits import check_file_size, unreadable
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {2: 3, 4: 2, 6: 4}  # by colour type: colours, grey with alpha, colours with alpha
@@ -48,6 +48,7 @@ def read_deep_png(path: Path, channels: int, expected: str) -> NDArray[Any]:
     """
     import cv2
 
+    check_file_size(path)
     stored = np.frombuffer(path.read_bytes(), np.uint8)
     try:
         # Not by its name: OpenCV cannot open every path. Nor turned by its Exif.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.limits import check_file_size, reading, unreadable
 from samft.errors import DatasetError
 
 _LOOK = 64 * 2**10  # bytes at either end of a file
@@ -38,7 +38,7 @@ def read_json(
         DatasetError: if it is no JSON, or larger than SAMFT_MAX_BYTES.
     """
     with reading(path, expected):
-        check_declared_size(path, (max(1, path.stat().st_size),), 1)
+        check_file_size(path)
         return json.loads(path.read_bytes().decode("utf-8-sig"), object_hook=hook)
 
 

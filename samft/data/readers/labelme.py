@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samft.data.readers.json_files import read_json
-from samft.data.readers.limits import reading, unreadable
+from samft.data.readers.limits import check_file_size, reading, unreadable
 from samft.data.readers.outlines import LabelledImage, Outlines, ellipse, rectangle
 from samft.data.shapes import Shape
 
@@ -87,6 +87,7 @@ def read_label_names(path: Path) -> tuple[str, ...]:
         DatasetError: if it is not text.
     """
     with reading(path, "class names, one a line"):
+        check_file_size(path)
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     names = [name for name in lines if name not in ("", IGNORE_NAME, BACKGROUND_NAME)]
     return tuple(dict.fromkeys(names))

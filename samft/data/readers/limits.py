@@ -80,6 +80,18 @@ def check_declared_size(path: Path, shape: Sequence[int], itemsize: int) -> None
         )
 
 
+def check_file_size(path: Path) -> None:
+    """Refuse a file that is larger than `max_bytes`, before all of it is read.
+
+    Args:
+        path: An existing file.
+
+    Raises:
+        DatasetError: if it is larger.
+    """
+    check_declared_size(path, (max(1, path.stat().st_size),), 1)
+
+
 @contextmanager
 def reading(
     path: Path, expected: str, *, also: tuple[type[Exception], ...] = (), quote: bool = True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from samft.data.readers.limits import max_bytes, unreadable
+from samft.data.readers.limits import check_file_size, max_bytes, unreadable
 
 EXPECTED: Final = "a MATLAB file of version 5 to 7.2"
 _HEADER = 128
@@ -53,6 +53,7 @@ def check_mat(path: Path) -> None:
     Raises:
         DatasetError: for it, and for files of other versions and damaged ones.
     """
+    check_file_size(path)
     data = path.read_bytes()
     if data.startswith(b"MATLAB 7.3") or data[512:520] == b"\x89HDF\r\n\x1a\n":
         raise unreadable(path, "version 7.3, which is HDF5 (save it with -v7)", EXPECTED)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from samft.data.checks import check_same_size
 from samft.data.objects import decode_colours
 from samft.data.readers.image import read_mask, whole_numbers
-from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.limits import check_declared_size, check_file_size, reading, unreadable
 from samft.data.readers.xml_files import number, read_xml
 from samft.errors import DatasetError
 
@@ -63,6 +63,7 @@ def read_class_names(path: Path) -> VocNames:
         DatasetError: if it is not such a file.
     """
     with reading(path, "class names, one a line"):
+        check_file_size(path)
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     kept = [line for line in lines if line and not line.startswith("#")]
     if path.name.lower() == "labelmap.txt":
@@ -83,6 +84,7 @@ def read_image_list(path: Path) -> tuple[str, ...]:
         DatasetError: if it is not text.
     """
     with reading(path, "names of images, one a line"):
+        check_file_size(path)
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     return tuple(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samft.data.files import relative_name
+from samft.data.readers.limits import check_declared_size
 from samft.data.shards.sample_files import ENDINGS, FileKind
 from samft.data.shards.shard_index import KINDS, Shard, Table, open_shard
 from samft.errors import DatasetError
@@ -123,9 +124,11 @@ class ShardSet(Sequence[ShardEntry]):
         """Return the content of a file.
 
         Raises:
-            DatasetError: if the shard can no longer be read, or is shorter than it was.
+            DatasetError: if the shard can no longer be read, is shorter than it was, or the file is
+                larger than allowed.
         """
         path, place = self.shards[entry.shard].path, entry.files[kind]
+        check_declared_size(path, (max(1, place.size),), 1)
         try:
             file = self._file(entry.shard)
             file.seek(place.offset)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samft.data.readers.limits import check_file_size
 from samft.errors import DatasetError
 from samft.inference.formats.base import ResultFormat
 from samft.inference.output_folder import OutputFolder
@@ -37,12 +38,13 @@ class CocoNumbers:
             DatasetError: if it is none.
         """
         try:
+            check_file_size(path)
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(
                 images={str(item["file_name"]): int(item["id"]) for item in content["images"]},
                 categories={str(item["name"]): int(item["id"]) for item in content["categories"]},
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DatasetError(
                 "the COCO file cannot be read",
                 where=path,

@@ -78,7 +78,7 @@ class DicomCodes:
         """
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise ConfigError(
                 "the file of DICOM codes cannot be read",
                 where=path,

@@ -1,0 +1,1 @@
+"""`samft zeroshot`: options, data, models, one task per protocol, results."""

@@ -1,0 +1,1 @@
+"""What `samft doctor` looks at: packages, machine, devices, storage, and whether training works."""

@@ -1,0 +1,1 @@
+"""A U-Net trained on the same data for the same time: is SAM worth it?"""

@@ -1,0 +1,118 @@
+"""The folder of an evaluation: `metrics.json`, `objects.csv`, `objects.json`, `images.csv`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from samft.errors import MachineError, OutputError
+from samft.evaluation.facts import CompetitorRecord, DataFacts
+from samft.evaluation.row_files import (
+    in_order,
+    write_images_csv,
+    write_objects_csv,
+    write_objects_json,
+)
+from samft.evaluation.rows import Rows
+from samft.evaluation.settings import EvaluationSettings
+from samft.evaluation.summary import Summary, summarise
+from samft.inference.output_folder import write_atomically
+
+METRICS: Final = "metrics.json"
+GALLERY: Final = "gallery"
+_STAGE: Final = ".results.part"
+
+
+def write_results(
+    rows: Rows,
+    *,
+    folder: Path,
+    competitors: Sequence[CompetitorRecord],
+    settings: EvaluationSettings,
+    data: DataFacts,
+    reference: str | None,
+    device: str | None = None,
+) -> Summary:
+    """Write what an evaluation found, in place of what was there.
+
+    All files are written to a folder beside their places first and then renamed, `metrics.json`
+    last: whoever is interrupted keeps the old results. An old gallery is removed.
+
+    Args:
+        rows: Of all models and prompts.
+        folder: Made where it does not exist.
+        competitors: Who answered, in the order of tables.
+        settings: How it was evaluated.
+        data: What was answered about.
+        reference: Name of the model that others are compared with, or `None`.
+        device: What the models ran on; default: what torch would use.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        OutputError: if the folder is a file.
+        MachineError: if the disk is full or cannot be written.
+    """
+    summary = summarise(
+        rows,
+        competitors=competitors,
+        settings=settings,
+        data=data,
+        reference=reference,
+        device=device,
+    )
+    order = [record.name for record in competitors]
+    objects, images = in_order(rows.objects, order), in_order(rows.images, order)
+    _replace_all(
+        folder,
+        {
+            "objects.csv": partial(write_objects_csv, rows=objects),
+            "objects.json": partial(write_objects_json, rows=objects),
+            "images.csv": partial(write_images_csv, rows=images),
+            METRICS: partial(_write_metrics, summary=summary),
+        },
+    )
+    return summary
+
+
+def write_metrics(summary: Summary, folder: Path) -> None:
+    """Write `metrics.json` once more, such as with the gallery.
+
+    Raises:
+        MachineError: if the disk is full or cannot be written.
+    """
+    write_atomically(folder / METRICS, partial(_write_metrics, summary=summary))
+
+
+def _write_metrics(path: Path, summary: Summary) -> None:
+    text = json.dumps(summary.to_dict(), indent=1, allow_nan=False)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _replace_all(folder: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
+    """Write files to a folder of their own, then move them to their places in this order."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            "the folder for the results is a file", where=folder, fix="choose another --out"
+        )
+    stage = folder / _STAGE
+    try:
+        shutil.rmtree(stage, ignore_errors=True)  # of a killed process
+        stage.mkdir(parents=True)
+        for name, write in writers.items():
+            write(stage / name)
+        for name in writers:
+            (stage / name).replace(folder / name)
+        if (folder / GALLERY).is_dir():
+            shutil.rmtree(folder / GALLERY)
+    except OSError as error:
+        raise MachineError(
+            "a result could not be written", where=folder, found=error.strerror or error
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

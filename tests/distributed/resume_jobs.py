@@ -1,0 +1,48 @@
+"""Two processes go on from a checkpoint, with the strategy that wrote it and with the other one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jobs
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from samft import SamModule, SyntheticDataModule
+
+STEPS = 3
+
+
+class SaveInTheMiddle(Callback):
+    """Saves after the first step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def train(out: Path, strategy: str, *, start: Path | None = None) -> None:
+    """Train all of a small model, from the beginning or from a checkpoint, and save the end."""
+    torch.manual_seed(0 if start is None else 1)
+    module = SamModule("vit_nano", image_size=64, adapt="full", seed=3)
+    data = SyntheticDataModule(num_train=12, num_val=2, size=64, batch_size=2)
+    callbacks = [SaveInTheMiddle(out / f"middle_{strategy}.ckpt")] if start is None else []
+    run = jobs.trainer(
+        jobs.STRATEGIES[strategy](), max_steps=STEPS, limit_val_batches=0, callbacks=callbacks
+    )
+    run.fit(module, data, ckpt_path=start, weights_only=True)
+    came_from = "" if start is None else f"_from_{start.stem.removeprefix('middle_')}"
+    run.save_checkpoint(out / f"end_{strategy}{came_from}.ckpt")
+
+
+def all_ways(out: Path) -> None:
+    """Train with each strategy, and go on from the middle of each with each."""
+    for strategy in jobs.STRATEGIES:
+        train(out, strategy)
+    for start in jobs.STRATEGIES:
+        for strategy in jobs.STRATEGIES:
+            train(out, strategy, start=out / f"middle_{start}.ckpt")
