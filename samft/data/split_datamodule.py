@@ -174,6 +174,7 @@ class SplitDataModule(BaseDataModule):
         self, split: Split, *, train: bool = False, plain: bool = False
     ) -> DataLoader[SamBatch]:
         dataset = self.dataset(split, augment=train)
+        self._check_share(split, len(dataset))
         sampler = self._sampler(len(dataset), train=train)
         batch_size = self._train_batch_size() if train else self.eval_batch_size
         tally = self.tally(split)
@@ -223,6 +224,17 @@ class SplitDataModule(BaseDataModule):
             pad=train,
             variants=self.variants if train else None,
         )
+
+    def _check_share(self, split: Split, size: int) -> None:
+        """Refuse a split of which a process would have nothing, and wait for others for ever."""
+        _, world_size = self._share()
+        if size < world_size:
+            raise DatasetError(
+                "there are fewer images than devices that share them",
+                where=f"the {split} split",
+                found=f"{size} images, {world_size} devices",
+                fix="use fewer (trainer.devices), or put more images into that split",
+            )
 
     def _report(self, tally: Tally) -> None:
         if self.trainer is None or self.trainer.is_global_zero:

@@ -21,9 +21,9 @@ SMALL: dict[str, Any] = {"image_size": 64, "seed": 3}
 
 
 def images(**settings: Any) -> SyntheticDataModule:
-    """Return four training images that come again in every epoch."""
+    """Return four training images that come again in every epoch, and two more."""
     return SyntheticDataModule(
-        **{"num_train": 4, "num_val": 1, "size": 64, "batch_size": 1, "variants": 1, **settings}
+        **{"num_train": 4, "num_val": 2, "size": 64, "batch_size": 1, "variants": 1, **settings}
     )
 
 
@@ -128,6 +128,11 @@ def refused_in_shards() -> dict[str, str]:
     return found | {"memory": refusal(ShardedStrategy(), short)}
 
 
+def too_few_images() -> str:
+    """Return what is said about one image for two processes."""
+    return refusal("ddp", module(), data=images(num_val=1), limit_val_batches=1)
+
+
 def module(**settings: Any) -> SamModule:
     """Return a small model."""
     return SamModule("vit_nano", **SMALL, **settings)
@@ -143,9 +148,8 @@ def refusal(
 ) -> str:
     """Return the kind of error that training ends with, and what it says."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    run = jobs.trainer(
-        strategy, max_steps=1, limit_val_batches=0, callbacks=callbacks, **settings
-    )
+    given = {"max_steps": 1, "limit_val_batches": 0, "callbacks": callbacks} | settings
+    run = jobs.trainer(strategy, **given)
     try:
         run.fit(model, data or images())
     except SamftError as error:
