@@ -75,11 +75,3 @@ def _check_updates(module: SamModule, trainer: Trainer) -> None:
             found="true",
             fix=f"leave it out, or {_DDP}",
         )
-    if trainer.precision == "16-mixed":
-        raise ConfigError(
-            "with shards every device would scale its float16 gradients for itself",
-            where="trainer.precision",
-            found="16-mixed",
-            expected="bf16-mixed or 32-true",
-            fix=f"set trainer.precision: bf16-mixed, or {_DDP}",
-        )

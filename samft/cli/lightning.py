@@ -25,6 +25,7 @@ import samft
 from samft.allocator import keep_freed_memory
 from samft.callbacks.checkpoint_files import BestCheckpoint
 from samft.callbacks.curves import Curves
+from samft.callbacks.duration import TrainingTime
 from samft.callbacks.empty_masks import StopEmptyMasks
 from samft.callbacks.overlays import Overlays
 from samft.callbacks.throughput import Throughput
@@ -108,7 +109,13 @@ class SamftCLI(LightningCLI):
                 "num_sanity_val_steps": -1,
                 "log_every_n_steps": 10,
                 "enable_model_summary": False,  # ShowTrained says more
-                "callbacks": [*run_callbacks(), ShowTrained(), Throughput(), Curves()],
+                "callbacks": [
+                    *run_callbacks(),
+                    ShowTrained(),
+                    Throughput(),
+                    TrainingTime(),
+                    Curves(),
+                ],
             },
             args=arguments,
         )

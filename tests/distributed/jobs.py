@@ -152,6 +152,9 @@ def one_kind_of_prompt_each() -> float:
 
 def main(out: Path, folder: str) -> None:
     """Do everything, and write what this process saw."""
+    import memory_jobs  # which import this module
+    import resume_jobs
+
     torch.set_num_threads(1)
     found: dict[str, Any] = {"line": line_gradient(), "shares": shares(folder)}
     for name, make in STRATEGIES.items():
@@ -159,6 +162,13 @@ def main(out: Path, folder: str) -> None:
         for adapt in PRESETS:
             fitted(adapt, strategy=make(), out=out / f"{name}_{adapt}.ckpt")
     found["apart"] = one_kind_of_prompt_each()
+    found |= {
+        "cached": memory_jobs.embeddings_are_cached(out / "embeddings"),
+        "batches": memory_jobs.batches_that_fit(),
+        "pieces": memory_jobs.pieces_on_one_process(),
+        "refused": memory_jobs.refused_in_shards() | {"few": memory_jobs.too_few_images()},
+    }
+    resume_jobs.all_ways(out)
     rank = torch.distributed.get_rank()
     (out / f"{rank}.json").write_text(json.dumps(found))
 

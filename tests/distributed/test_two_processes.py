@@ -13,6 +13,7 @@ from samft.checkpoints import read_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 import jobs
+import resume_jobs
 
 Ranks = list[dict]
 
@@ -31,6 +32,10 @@ def test_two_processes_are_one(dsb_folder: Path, tmp_path: Path) -> None:
     for adapt in jobs.PRESETS:
         _training_is_that_of_one(adapt, tmp_path)
     assert ranks[0]["apart"] == ranks[1]["apart"] == 0
+    _memory_is_agreed_on(ranks)
+    _what_shards_do_not_allow_is_refused(ranks)
+    _training_goes_on_with_any_strategy(tmp_path)
+    _files_of_shards_are_ordinary(tmp_path)
 
 
 def _gradients_are_means_over_objects(ranks: Ranks) -> None:
@@ -78,6 +83,72 @@ def _training_is_that_of_one(adapt: str, folder: Path) -> None:
     # Batch norms in training see two images on each process, four on one.
     allowed = 0.5 if adapt == "full" else 0.02
     assert _length(alone.state_dict(), ddp) < allowed * way
+
+
+def _memory_is_agreed_on(ranks: Ranks) -> None:
+    cached = [rank["cached"] for rank in ranks]
+    # Six images: each computed by one process, though the other sees it in the second epoch.
+    assert [sum(rank["computed"][turn] for rank in cached) for turn in (0, 1)] == [6, 0]
+    assert all(rank["computed"][0] and rank["read"][0] for rank in cached)
+    assert sum(rank["read"][1] for rank in cached) == 12
+    assert all(rank["again"] and rank["off_by"] < 1e-6 for rank in cached)
+    batches = [rank["batches"] for rank in ranks]
+    assert [found["size"] for found in batches] == [5, 5]
+    here = "MachineError: not even one image at a time fits into the memory"
+    assert batches[1]["nothing"].startswith(f"{here}\n  where: data.batch_size auto, found: ")
+    assert batches[0]["nothing"].splitlines() == [
+        f"{here} of another process",
+        "  where: data.batch_size auto",
+        "  fix: do what the message of that process says",
+    ]
+    assert all(rank["pieces"] < 0.01 for rank in ranks)
+
+
+REFUSED = {
+    "cached": ("cached embeddings do not go", "where: model.cache_embeddings, found: float16"),
+    "muon": ("muon cannot update weights", "fix: set model.optimizer.method: adamw, or set tr"),
+    "averaged": ("cannot be averaged", "where: trainer.callbacks, found: EMAWeightAveraging"),
+    "clipped": ("by their norm alone", "fix: set trainer.gradient_clip_algorithm: norm, or"),
+    "synced": ("cannot share their statistics", "where: trainer.sync_batchnorm, found: true"),
+    "memory": ("out of memory; an encoder in shards", "fix: set model.checkpoint_blocks: true"),
+    "few": ("fewer images than devices", "where: the val split, found: 1 images, 2 devices"),
+}
+
+
+def _what_shards_do_not_allow_is_refused(ranks: Ranks) -> None:
+    kinds = {"memory": "MachineError", "few": "DatasetError"}
+    for rank in ranks:
+        assert set(rank["refused"]) == set(REFUSED)
+        for name, texts in REFUSED.items():
+            said = rank["refused"][name]
+            assert said.startswith(f"{kinds.get(name, 'ConfigError')}: "), said
+            assert all(text in said for text in texts), said
+            assert len(said.splitlines()) == 3, said
+
+
+def _training_goes_on_with_any_strategy(folder: Path) -> None:
+    """The rest of a training is the same whatever wrote the file it went on from, and reads it."""
+    whole = read_checkpoint(folder / "end_ddp.ckpt")
+    middle = read_checkpoint(folder / "middle_ddp.ckpt")["state_dict"]
+    assert _length(whole["state_dict"], middle) > 1e-3
+    for start, strategy in resume_jobs.WAYS:
+        again = read_checkpoint(folder / f"end_{strategy}_from_{start}.ckpt")
+        assert again["global_step"] == resume_jobs.STEPS
+        assert again["lr_schedulers"] == whole["lr_schedulers"]
+        torch.testing.assert_close(
+            again["state_dict"], whole["state_dict"], rtol=1e-4, atol=1e-6, msg=f"{start} {strategy}"
+        )
+        (found,), (expected,) = again["optimizer_states"], whole["optimizer_states"]
+        assert found["param_groups"] == expected["param_groups"]
+        torch.testing.assert_close(found["state"], expected["state"], rtol=1e-3, atol=1e-6)
+
+
+def _files_of_shards_are_ordinary(folder: Path) -> None:
+    merged, official = folder / "merged.pth", folder / "official.pth"
+    assert main(["merge", str(folder / "sharded_lora.ckpt"), str(merged)]) == 0
+    assert main(["export", str(folder / "sharded_full.ckpt"), "--to", "official", str(official)]) == 0
+    for path, adapt in ((merged, "lora"), (official, "full")):
+        assert set(read_weights(path)) == set(jobs.SamModule("vit_nano").sam.state_dict()), adapt
 
 
 def _length(first: OrderedDict, second: OrderedDict) -> float:

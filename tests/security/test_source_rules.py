@@ -19,7 +19,7 @@ RESTRICTED = {
     "huggingface_hub": {"samft/models/huggingface.py"},
     "xml": {"samft/data/readers/xml_files.py"},
     "socket": {"samft/diagnosis/private_names.py", "samft/diagnosis/processes.py"},
-    "subprocess": {"samft/callbacks/saving.py"},  # tells SLURM's scontrol to queue a job again
+    "subprocess": {"samft/callbacks/requeue.py"},  # tells SLURM's scontrol to queue a job again
     "tarfile": {"samft/data/shards/writer.py"},
 }
 FORBIDDEN = {
