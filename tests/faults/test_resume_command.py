@@ -20,8 +20,14 @@ from samft.cli.commands.resume import main as resume
 from samft.cli.lightning import main as fit
 from samft.cli.resuming.stopped_run import find_stopped_run
 from samft.errors import CheckpointError, ConfigError
+from samft.models.checkpoint import save_state_dict
+from samft.models.registry import build_sam
 
 ROOT = Path(__file__).parents[2]
+
+
+def weights_of(data: Path) -> Path:
+    return data.parent / "nano.safetensors"
 
 
 def options(data: Path, runs: Path) -> list[str]:
@@ -29,6 +35,7 @@ def options(data: Path, runs: Path) -> list[str]:
         "class_path": "samft.SamModule",
         "init_args": {
             "arch": "vit_nano",
+            "weights": str(weights_of(data)),
             "image_size": 64,
             "adapt": "full",
             "drop_path": 0.2,
@@ -61,7 +68,10 @@ def options(data: Path, runs: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(dsb_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(shutil.copytree(dsb_folder, tmp_path_factory.mktemp("faults") / "data"))
+    folder = Path(shutil.copytree(dsb_folder, tmp_path_factory.mktemp("faults") / "data"))
+    torch.manual_seed(1)
+    save_state_dict(build_sam("vit_nano"), weights_of(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +127,9 @@ def test_killed_at_random_and_resumed_is_the_same(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert last.is_file()
+    gone = weights_of(data).rename(tmp_path / "gone")  # the checkpoint brings the weights
     assert resume([str(run)]) == 0
+    gone.rename(weights_of(data))
     assert_same_run(run, whole)
     record = json.loads((run / "env.json").read_text())
     assert len(record.get("resumed", [])) <= 1

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 
 from samft.callbacks.metrics_log import Resumed, RunLog
 from samft.callbacks.run_record import environment_of
+from samft.checkpoints import read_checkpoint
 from samft.cli.lightning import SamftCLI
 from samft.cli.resuming.changes import (
     PROLONGING,
@@ -58,6 +59,7 @@ class ResumeCLI(SamftCLI):
             AlreadyFinished: if the run is.
         """
         super().before_instantiate_classes()
+        self._given = self.config["fit"].clone()
         self._changes = settings_changes(self._recorded_settings(), self._settings_now())
         trainer = self.config["fit"].trainer
         if self.stopped.finished(max_epochs=trainer.max_epochs, max_steps=trainer.max_steps):
@@ -71,6 +73,16 @@ class ResumeCLI(SamftCLI):
             where=self.stopped.folder,
         )
         self.save_config_callback = None  # the file is there; see _settle
+        if self.stopped.checkpoint is not None:
+            self._start_from(read_checkpoint(self.stopped.checkpoint)["hyper_parameters"])
+
+    def _start_from(self, stored: dict[str, Any]) -> None:  # Any: hyper-parameters
+        """Build the model without the weights it was tuned from, which may be gone."""
+        settings = self.config["fit"].model.init_args
+        if settings.get("weights") and "adapt" in stored:
+            settings.weights = None
+            # Settled: whether batch norms keep their statistics depends on there being weights.
+            settings.adapt = dict(stored["adapt"])
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # Any: Lightning's signature
         """Let the run log into its old folder, beside loggers that were asked for."""
@@ -104,7 +116,7 @@ class ResumeCLI(SamftCLI):
 
     def _settings_now(self) -> Settings:
         parser = self._parser("fit")
-        text = parser.dump(self.config["fit"], skip_none=False)
+        text = parser.dump(self._given, skip_none=False)
         return flat_settings(yaml.safe_load(text))
 
     def _recorded_settings(self) -> Settings:
@@ -138,7 +150,7 @@ class ResumeCLI(SamftCLI):
         if data_changed or not (folder / DATA_RECORD).is_file():
             write_record(folder / DATA_RECORD, describe_data(self.datamodule))
         if self._changes:
-            config = self.config["fit"].clone()
+            config = self._given.clone()
             config.ckpt_path = None
             text = self._parser("fit").dump(config, skip_none=False)
             write_atomically(folder / FIT_CONFIG, lambda part: Path(part).write_text(text))
