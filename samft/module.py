@@ -6,7 +6,6 @@ import logging
 from typing import Any, Literal, Self
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -40,15 +39,8 @@ from samft.planning.advice import advised
 from samft.planning.batch_size import settle_batch_size
 from samft.prompts.settings import PromptSettings
 from samft.prompts.streams import ImageStreams
-from samft.sharding import (
-    average_gradients,
-    clip_gradients,
-    gather,
-    is_sharded,
-    release,
-    shard,
-)
-from samft.sharding_checks import check_shardable
+from samft.sharded_training import ShardedTraining
+from samft.sharding import average_gradients, is_sharded
 from samft.types import MaskOutput, PromptBatch, SamBatch
 from samft.validation import PROMPTS, PromptKind, Validation, simulate
 from samft.window_settings import WindowSettings
@@ -59,7 +51,7 @@ logger = logging.getLogger(__name__)
 EmbeddingType = Literal["off", "float16", "bfloat16", "float32"]
 
 
-class SamModule(LightningModule):
+class SamModule(ShardedTraining):
     """SAM with its training objective, interactive prompt simulation and validation.
 
     Takes `samft.types.SamBatch` from a samft datamodule. Validation prompts every object with its
@@ -230,27 +222,6 @@ class SamModule(LightningModule):
         if stage == "fit":
             settle_batch_size(self, getattr(self.trainer, "datamodule", None), self.trainer)
 
-    def configure_model(self) -> None:
-        """Shard the image encoder where the trainer's strategy does.
-
-        Raises:
-            ConfigError: if the settings do not allow it.
-        """
-        if self.device_mesh is not None:
-            check_shardable(self, self.trainer)
-            shard(self.sam, self.device_mesh["data_parallel"])
-
-    def on_validation_start(self) -> None:
-        """Let every process go through its images at its own pace."""
-        gather(self.sam)
-
-    def on_validation_end(self) -> None:
-        """End what `on_validation_start` began."""
-        release(self.sam)
-
-    on_test_start, on_test_end = on_validation_start, on_validation_end
-    on_predict_start, on_predict_end = on_validation_start, on_validation_end
-
     def on_fit_start(self) -> None:
         """Take what the datamodule has of recorded prompts, and compile what is to be compiled."""
         data = getattr(self.trainer, "datamodule", None)  # missing where loaders are handed over
@@ -289,18 +260,6 @@ class SamModule(LightningModule):
             average_gradients(self.sam.parameters())
         self.object_mean.divide(self.sam.parameters(), trainer=self.trainer)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip as the trainer says; where the encoder is sharded, by norm."""
-        if is_sharded(self.sam) and gradient_clip_val:
-            clip_gradients(self.sam.parameters(), float(gradient_clip_val))
-            return
-        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
     def on_train_end(self) -> None:
         """Say what became of the objects that were offered."""
         if self.trainer.is_global_zero:
@@ -332,7 +291,8 @@ class SamModule(LightningModule):
         for name, value in values.items():
             self.log(name, value, prog_bar="/iou_" in name, sync_dist=True)
         self.log_dict(
-            {name.replace("val/", "zero_shot/"): value for name, value in self.zero_shot.items()}
+            {name.replace("val/", "zero_shot/"): value for name, value in self.zero_shot.items()},
+            sync_dist=True,  # the same everywhere, which Lightning cannot know
         )
 
     def on_test_epoch_end(self) -> None:

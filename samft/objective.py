@@ -24,7 +24,7 @@ from samft.prompts.rounds import interactive_rounds
 from samft.prompts.selection import SelectionCounts, select_objects
 from samft.prompts.settings import PromptSettings
 from samft.prompts.simulators import PromptSimulator, build_simulator
-from samft.prompts.streams import ImageStreams, Randomness, StreamedPrompts, common
+from samft.prompts.streams import ImageStreams, Randomness, StreamedPrompts, common, separate
 from samft.types import ABSENT, MaskOutput, PromptBatch, SamBatch
 from samft.window_settings import WindowSettings, check_windows
 
@@ -245,7 +245,7 @@ class InteractiveObjective:
             origin=origin,
             generator=generator,
             progress=progress,
-            point_generator=_separate(generator) if self.loss.settings.points else None,
+            point_generator=separate(generator) if self.loss.settings.points else None,
         )
 
     def _window(self, batch: SamBatch, generator: Randomness) -> tuple[SamBatch, tuple[int, int]]:
@@ -353,13 +353,6 @@ def _background_clicks(
 def _chunks(image_index: Tensor, size: int) -> Sequence[Tensor]:
     """Split the rows; no rows are one empty piece, which still has a graph."""
     return torch.split(torch.arange(len(image_index), device=image_index.device), size)
-
-
-def _separate(generator: Randomness) -> torch.Generator:
-    """Return a generator for the points of the loss, whose number must not move the prompts."""
-    source = common(generator)
-    seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-    return torch.Generator(source.device).manual_seed(seed)
 
 
 def _draw(generator: Randomness) -> Tensor:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
@@ -81,6 +81,10 @@ class ShardedStrategy(ModelParallelStrategy):
         """Give every process its shards of the optimisers' whole state."""
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             optimizer.load_state_dict(_sharded_state(optimizer, saved))
+
+
+# By which it can be named on a command line: --trainer.strategy samft_sharded
+StrategyRegistry.register(ShardedStrategy.strategy_name, ShardedStrategy)
 
 
 def _whole(tensor: Tensor, keep: bool) -> Tensor:
@@ -158,7 +162,8 @@ def release(sam: Sam) -> None:
     """Go back to shards."""
     for module in _shards(sam):
         # The outermost keeps its few weights from forward to backward, as FSDP2 does by itself.
-        module.set_reshard_after_forward(module is not sam.image_encoder, recurse=False)
+        outermost = cast(object, module) is sam.image_encoder
+        module.set_reshard_after_forward(not outermost, recurse=False)
         module.reshard()
 
 
@@ -190,7 +195,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
     gradients = [each.grad for each in parameters if each.grad is not None]
     norms = [torch.linalg.vector_norm(each) for each in gradients]
     whole = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    total = torch.linalg.vector_norm(torch.stack(whole))
+    total: Tensor = torch.linalg.vector_norm(torch.stack(whole))
     factor = (most / (total + 1e-6)).clamp(max=1)
     for gradient in gradients:
         gradient.mul_(factor)

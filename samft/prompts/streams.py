@@ -74,6 +74,13 @@ def common(source: Randomness) -> torch.Generator:
     return source.common if isinstance(source, ImageStreams) else source
 
 
+def separate(source: Randomness) -> torch.Generator:
+    """Return a new generator, for draws whose number must not move those from `source`."""
+    own = common(source)
+    seed = int(torch.randint(2**62, (), generator=own, device=own.device))
+    return torch.Generator(own.device).manual_seed(seed)
+
+
 def by_image(source: Randomness, image_index: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
     """Yield the rows of each image with its generator; all rows at once where there is only one.
 

@@ -1,0 +1,60 @@
+"""What a LightningModule has to do where its image encoder lies in shards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
+from samft.models.sam import Sam
+from samft.sharding import clip_gradients, gather, is_sharded, release, shard
+from samft.sharding_checks import check_shardable
+
+if TYPE_CHECKING:
+    from samft.module import SamModule
+
+
+class ShardedTraining(LightningModule):
+    """The hooks with which `SamModule` takes part in FSDP2; on one device they do nothing."""
+
+    sam: Sam
+
+    def configure_model(self) -> None:
+        """Shard the image encoder where the trainer's strategy does.
+
+        Raises:
+            ConfigError: if the settings do not allow it.
+        """
+        if self.device_mesh is not None:
+            check_shardable(cast("SamModule", self), self.trainer)
+            shard(self.sam, self.device_mesh["data_parallel"])
+
+    def on_validation_start(self) -> None:
+        """Let every process go through its images at its own pace."""
+        gather(self.sam)
+
+    def on_validation_end(self) -> None:
+        """End what `on_validation_start` began."""
+        release(self.sam)
+
+    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_predict_start, on_predict_end = on_validation_start, on_validation_end
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, sharded and whole gradients together."""
+        if not is_sharded(self.sam) or not gradient_clip_val:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+        elif gradient_clip_algorithm == "value":
+            for parameter in self.sam.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.clamp_(-gradient_clip_val, gradient_clip_val)
+        else:
+            clip_gradients(self.sam.parameters(), float(gradient_clip_val))
