@@ -47,14 +47,8 @@ class ShardedTraining(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, sharded and whole gradients together."""
-        if not is_sharded(self.sam) or not gradient_clip_val:
-            super().configure_gradient_clipping(
-                optimizer, gradient_clip_val, gradient_clip_algorithm
-            )
-        elif gradient_clip_algorithm == "value":
-            for parameter in self.sam.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.clamp_(-gradient_clip_val, gradient_clip_val)
-        else:
+        """Clip as the trainer says; where the encoder is sharded, by norm."""
+        if is_sharded(self.sam) and gradient_clip_val:
             clip_gradients(self.sam.parameters(), float(gradient_clip_val))
+            return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
