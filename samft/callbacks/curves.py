@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from samft.callbacks.pictures import write_or_warn
+from samft.callbacks.run_folder import run_folder
 from samft.module import SamModule
 
 _FILE = "curves.png"
@@ -55,9 +55,10 @@ class Curves(Callback):
         if self._count:
             self._losses[trainer.current_epoch] = float(self._sum) / self._count
         self._sum, self._count = 0.0, 0
-        if trainer.is_global_zero and isinstance(pl_module, SamModule) and trainer.log_dir:
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and isinstance(pl_module, SamModule) and folder is not None:
             picture = draw(self._losses, pl_module.history, pl_module.zero_shot)
-            write_or_warn(Path(trainer.log_dir) / _FILE, lambda path: path.write_bytes(picture))
+            write_or_warn(folder / _FILE, lambda path: path.write_bytes(picture))
 
 
 def draw(

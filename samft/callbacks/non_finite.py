@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, distributed
 from torch.amp.grad_scaler import GradScaler
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from samft.errors import ConfigError, TrainingError
@@ -135,9 +136,9 @@ def _finite_gradients(trainer: Trainer, optimizer: Optimizer) -> bool:
         for parameter in group["params"]
         if parameter.grad is not None
     ]
-    if not gradients:
+    # Of sharded parameters the part that is here: what is found is compared over processes anyway.
+    own = [each.to_local() if isinstance(each, DTensor) else each for each in gradients]
+    own = [each for each in own if each.numel()]
+    if not own:
         return True
-    norm = torch.nn.utils.get_total_norm(gradients, norm_type=float("inf"))
-    if hasattr(norm, "full_tensor"):  # of sharded parameters
-        norm = norm.full_tensor()
-    return bool(torch.isfinite(norm))
+    return bool(torch.isfinite(torch.nn.utils.get_total_norm(own, norm_type=float("inf"))))

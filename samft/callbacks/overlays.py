@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samft.callbacks.pictures import write_or_warn
+from samft.callbacks.run_folder import run_folder
 from samft.errors import ConfigError
 from samft.inference.overlay import Marks, draw_marks, draw_masks, picture, side_by_side, stack_rows
 from samft.inference.predictions import ImagePrediction, decode_rle
@@ -97,9 +97,10 @@ class Overlays(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the picture."""
-        if trainer.sanity_checking or not self._now or trainer.log_dir is None:
+        run = run_folder(trainer)
+        if trainer.sanity_checking or not self._now or run is None:
             return
-        folder = Path(trainer.log_dir) / "overlays"
+        folder = run / "overlays"
         target = folder / f"epoch_{trainer.current_epoch:03d}.png"
         rows = [row for index in sorted(self._now) for row in self._rows(index)]
         drawn = write_or_warn(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from samft.callbacks.run_folder import run_folder
 from samft.errors import MachineError
 from samft.run_data import DATA_RECORD, describe_data
 from samft.run_environment import (
@@ -30,9 +30,9 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See the class."""
-        if not trainer.is_global_zero or vars(trainer)["fast_dev_run"] or not trainer.log_dir:
+        folder = run_folder(trainer)
+        if not trainer.is_global_zero or vars(trainer)["fast_dev_run"] or folder is None:
             return
-        folder = Path(trainer.log_dir)
         environment, data = folder / ENVIRONMENT_RECORD, folder / DATA_RECORD
         try:
             folder.mkdir(parents=True, exist_ok=True)

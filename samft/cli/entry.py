@@ -65,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _is_out_of_memory(error):
             _show("out of memory: lower --data.batch_size, or set --model.checkpoint_blocks true")
             return MACHINE_ERROR
+        better = _explained(error)
+        if better is not None:
+            _show(f"{type(better).__name__}: {better}")
+            return better.exit_code
         _show(f"unexpected {type(error).__name__}: {error}".splitlines()[0])
         _show(f"  this looks like a defect of samft; {DEBUG_VARIABLE}=1 shows where it happened")
         return MACHINE_ERROR
@@ -73,6 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _is_out_of_memory(error: Exception) -> bool:
     """Whether the machine or a GPU has none left; torch's class is known by name alone here."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _explained(error: Exception) -> SamftError | None:
+    """Return what an error means that torch raises for a lost process, wherever it comes up."""
+    if not isinstance(error, RuntimeError):
+        return None
+    explained: Callable[[Exception], SamftError | None]
+    explained = import_module("samft.data.worker_errors").explained
+    return explained(error)
 
 
 def _dispatch(arguments: list[str]) -> int:

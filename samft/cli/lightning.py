@@ -64,6 +64,9 @@ _NOISE = (
     "`weights_only` was not set",
     "module(s) in eval mode at the start",  # frozen parts are
     "gemm_4bit_forward",  # which nothing here calls
+    "doesn't support sharding model layers",
+    "Grad strides do not match bucket view",
+    "register_pre_backward_hook",
 )
 
 
@@ -206,7 +209,7 @@ class SamftCLI(LightningCLI):
             kwargs.setdefault("logger", run_log(Path(config.runs), name, folder.name))
         try:
             return super().instantiate_trainer(**kwargs)
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ValueError) as error:
             raise ConfigError(
                 str(error).splitlines()[0].rstrip(".!"),
                 where="trainer",

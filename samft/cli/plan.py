@@ -17,6 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from samft.callbacks.run_folder import run_folder
 from samft.cli.lightning import SamftCLI
 from samft.cli.summary import print_trained
 from samft.data.records import SPLITS
@@ -66,6 +67,8 @@ class PlanCLI(SamftCLI):
     estimate: MemoryEstimate
 
     def _run_subcommand(self, subcommand: str) -> None:
+        if not self.trainer.is_global_zero:
+            return  # one process says it for all
         self.before_fit()
         if not isinstance(self.model, SamModule) or not isinstance(
             self.datamodule, SplitDataModule
@@ -128,7 +131,7 @@ def show_plan(
     steps = _steps_of_epoch(batches, trainer)
     seconds = step_seconds(module, batch, trainer) if fits else None
     console.print(_duration(steps, seconds, trainer), highlight=False, soft_wrap=True)
-    path = Path(trainer.log_dir or ".").parent / "plan.png"
+    path = (run_folder(trainer) or Path()).parent / "plan.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(first_batch_picture(module, batch)).save(path)
     console.print(f"first batch, with its first prompts: {path}", highlight=False, soft_wrap=True)

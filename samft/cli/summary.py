@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.optim import Optimizer
 
+from samft.callbacks.run_folder import run_folder
 from samft.module import SamModule
 from samft.optim import describe
 from samft.optim.advice import unusual_rates
@@ -45,7 +46,7 @@ def print_comparison(trainer: Trainer, module: SamModule, console: Console | Non
                 style="yellow",
                 highlight=False,
             )
-    folder = Path(trainer.log_dir or ".")
+    folder = run_folder(trainer) or Path()
     picture = folder / "overlays" / "best.png"
     for title, path in (
         ("run", folder),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from samft.data.dataset import SampleKey
+from samft.data.worker_errors import explained_failures
 from samft.errors import ConfigError
 from samft.seeding import derive_seed, generator_for
 
@@ -130,12 +131,13 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch says its own iterator
         self._given = self._position()
         self.order.skip = self._given * (self.batch_size or 1)
-        for batch in super().__iter__():
-            self._given += 1
-            # Not after the loop: Lightning never asks for more than `len()` batches.
-            if self._given == len(self) and self.after_pass is not None:
-                self.after_pass()
-            yield batch
+        with explained_failures(self):
+            for batch in super().__iter__():
+                self._given += 1
+                # Not after the loop: Lightning never asks for more than `len()` batches.
+                if self._given == len(self) and self.after_pass is not None:
+                    self.after_pass()
+                yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return where in which epoch the loader is, and what that position depends on."""

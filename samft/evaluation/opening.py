@@ -29,6 +29,7 @@ TUNED: Final = "tuned"
 """What the model of a run is called."""
 
 _AGAINST = "evaluation.against"
+_BASELINES = "baselines"  # where `samft baseline` puts what it trains
 # What says how an image is shown to the model stays as in the run; what is about training does not
 # matter here, and some of it takes time or memory.
 _UNTUNED: Final[dict[str, Any]] = {
@@ -65,7 +66,12 @@ class Subject:
     @property
     def unet(self) -> Path | None:
         """Where `samft baseline` puts the U-Net of the run."""
-        return None if self.folder is None else self.folder / "baselines" / "unet.ckpt"
+        return None if self.folder is None else self.folder / _BASELINES / "unet.ckpt"
+
+    @property
+    def unfinished_unet(self) -> Path | None:
+        """Where the best so far is of a U-Net whose training goes on or was interrupted."""
+        return None if self.unet is None else self.unet.with_name("unet.part.ckpt")
 
 
 def entrants(
@@ -101,6 +107,14 @@ def default_against(tested: Subject) -> list[str]:
     words = [*BASELINES]
     if tested.unet is not None and tested.unet.is_file():
         words.append(UNET)
+    elif tested.unfinished_unet is not None and tested.unfinished_unet.is_file():
+        _log.warning(
+            "the U-Net of this run was never finished and does not take part; what there is of it: "
+            "--%s '[..., %s=%s]'",
+            _AGAINST,
+            UNET,
+            tested.unfinished_unet,
+        )
     if tested.name != TUNED:
         return words
     if not tested.module.base_weights:
@@ -155,6 +169,10 @@ def _named(word: str) -> tuple[str | None, str]:
 
 def _model(name: str | None, given: str, tested: Subject) -> Entrant:
     path = Path(given).expanduser()
+    if path.suffix == ".ckpt" and path.parent.name == _BASELINES and path.is_file():
+        # Of another run, or one of several.
+        shown = name or f"{path.absolute().parents[1].name}/{path.name.partition('.')[0]}"
+        return Entrant(name=shown, open=partial(_unet, path, shown))
     if path.suffix == ".ckpt" or _is_run(path):
         run = load_run(path)
         shown = name or _name_of(run, whole=path.is_dir())
@@ -254,7 +272,7 @@ def _unet_path(tested: Subject, given: str | None) -> Path:
     return path
 
 
-def _unet(path: Path) -> Competitor:
+def _unet(path: Path, name: str = UNET) -> Competitor:
     from samft.evaluation.unet.competitor import load_unet
 
-    return load_unet(path)
+    return load_unet(path, name)

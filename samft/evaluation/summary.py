@@ -80,7 +80,7 @@ class Summary:
         by_class: Means by prompt, class and model; empty where objects have no class.
         by_size: `coco` and `quartiles`: means of each bin of sizes.
         clicks: What each click is worth, by model.
-        differences: Between models and the reference.
+        differences: All models minus the reference, and the first model minus each of the others.
         images: Means over images by prompt, model and class: the union of a class's objects.
         instances: Means over images of what was found without prompts, by model.
         calibration: How far predicted IoU is off, by prompt and model.
@@ -150,14 +150,14 @@ def summarise(
     reference: str | None,
     device: str | None = None,
 ) -> Summary:
-    """Average rows, and compare models with the reference.
+    """Average rows, and compare models with the reference, and the first with all others.
 
     Args:
         rows: Of all models and prompts, in any order; what was scored twice counts once.
         competitors: Who answered, in the order of tables.
         settings: How it was evaluated.
         data: What was answered about.
-        reference: Name of the model that others are compared with, or `None`.
+        reference: Name of the model that all others are compared with, or `None`.
         device: What the models ran on; default: what torch would use.
     """
     order = [record.name for record in competitors]
@@ -166,15 +166,14 @@ def summarise(
     if len(objects.units) > 1:
         # A mean of millimetres and pixels is neither.
         objects, images = objects.without(DISTANCES), images.without(DISTANCES)
-    compared = []
-    if reference is not None:
-        compared = paired_differences(
-            objects,
-            reference=reference,
-            order=order,
-            level=settings.level,
-            samples=settings.samples,
-        )
+    compared = paired_differences(
+        objects,
+        reference=reference,
+        first=next((name for name in order if name != reference), None),
+        order=order,
+        level=settings.level,
+        samples=settings.samples,
+    )
     return Summary(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         data=data,

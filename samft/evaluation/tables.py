@@ -74,34 +74,34 @@ def _score_table(summary: Summary) -> Table:
 
 
 def _difference_tables(summary: Summary) -> Iterator[Table]:
-    """Yield a table of all scores of the first model, and one of the IoU of the others."""
-    prompts = main_prompts(summary.scores)
-    rows = [each for each in summary.differences if each.prompt in prompts]
-    kinds = {record.name: record.kind for record in summary.competitors}
-    names = [name for name, kind in kinds.items() if kind != "baseline"]
-    for name in [name for name in names if name != summary.reference][:1]:
-        own = [(each.prompt, each) for each in rows if each.model == name]
-        yield _difference_table("prompt", own, summary)
-        others = [
-            (each.model, each)
-            for other in names
-            for each in rows
-            if each.model == other != name and each.score == "iou"
-        ]
-        if others:
-            yield _difference_table("model", others, summary)
+    """Yield the first model minus the reference in all scores, and minus others in IoU."""
+    prompts, first = main_prompts(summary.scores), first_model(summary)
+    rows = [each for each in summary.differences if each.prompt in prompts and each.model == first]
+    own = [(each.prompt, each) for each in rows if each.reference == summary.reference]
+    if own:
+        yield _difference_table(
+            ("prompt", "score"), own, summary, f"{first} minus {summary.reference}"
+        )
+    others = [
+        (each.reference, each)
+        for name in _models(summary)
+        for each in rows
+        if each.reference == name != summary.reference and each.score == "iou"
+    ]
+    if others:
+        yield _difference_table(("other", "prompt"), others, summary, f"{first} minus other, IoU")
 
 
 def _difference_table(
-    heading: str, rows: Sequence[tuple[str, Difference]], summary: Summary
+    heads: tuple[str, str],
+    rows: Sequence[tuple[str, Difference]],
+    summary: Summary,
+    title: str,
 ) -> Table:
     level = f"{100 * summary.settings.level:g} % interval"
-    names = {each.model for _, each in rows}
-    title = f"{names.pop() if len(names) == 1 else 'Others'} minus {summary.reference}"
-    second = "score" if heading == "prompt" else "prompt"
     table = _table(
         title,
-        [heading, second, "difference", level, "better", "worse"],
+        [*heads, "difference", level, "better", "worse"],
         caption=f"* interval without 0, from {FEWEST_CASES} cases on; better, worse: objects",
     )
     for row, (name, each) in enumerate(rows):
@@ -110,7 +110,7 @@ def _difference_table(
             table.add_section()
         table.add_row(
             "" if same else _shown(name),
-            _score_title(each.score, summary) if heading == "prompt" else _shown(each.prompt),
+            _score_title(each.score, summary) if heads[1] == "score" else _shown(each.prompt),
             _marked(each),
             Text(interval(each, sign=True)),
             str(each.better),
@@ -130,6 +130,8 @@ def _click_table(summary: Summary) -> Table | None:
     if not summary.clicks:
         return None
     most = max(len(curve["iou"]) for curve in summary.clicks.values())
+    if most < 2:
+        return None  # a click alone is in the table of prompts
     shown = [number for number in sorted({*_CLICKS, most}) if number <= most]
     titles = ["model", *map(str, shown), "area", "to 85 %", "to 90 %"]
     caption = f"area under the curve; clicks to an IoU of 85 % and 90 %, {most} where never reached"

@@ -55,11 +55,26 @@ def verdicts(summary: Summary, model: str | None = None) -> list[str]:
     name = model or first_model(summary)
     prompts = main_prompts(summary.scores)
     found = {
-        each.prompt: each
-        for each in summary.differences
-        if each.score == "iou" and each.model == name and each.prompt in prompts
+        prompt: each
+        for prompt in prompts
+        if (each := difference_of(summary, prompt, name, summary.reference)) is not None
     }
-    return [sentence(found[prompt]) for prompt in prompts if prompt in found]
+    return [sentence(each) for each in found.values()]
+
+
+def difference_of(
+    summary: Summary, prompt: str, model: str | None, other: str | None
+) -> Difference | None:
+    """Return how much a model's IoU differs from another's; `None` if nobody compared them."""
+    wanted = (prompt, "iou", model, other)
+    return next(
+        (
+            each
+            for each in summary.differences
+            if (each.prompt, each.score, each.model, each.reference) == wanted
+        ),
+        None,
+    )
 
 
 def interval(difference: Difference, *, sign: bool = False) -> str:
@@ -112,24 +127,42 @@ def warnings(summary: Summary) -> list[str]:
 
 
 def against_baselines(summary: Summary) -> list[str]:
-    """Return a sentence for each main prompt about the best that there is without SAM."""
+    """Return sentences for each main prompt about what there is without SAM.
+
+    That is the best of the simple baselines, and every U-Net.
+    """
     return list(_against_baselines(summary))
 
 
 def _against_baselines(summary: Summary) -> Iterator[str]:
     first = first_model(summary)
-    others = [record.name for record in summary.competitors if record.kind != "sam"]
+    kinds = {record.name: record.kind for record in summary.competitors if record.name != first}
     for prompt in main_prompts(summary.scores):
         scores: ByModel = summary.scores[prompt]
+        if first not in scores:
+            continue
         known = {
             name: scores[name]["iou"]
-            for name in others
-            if name != first and name in scores and scores[name].get("iou", float("nan")) >= 0
+            for name in kinds
+            if name in scores and scores[name].get("iou", math.nan) >= 0
         }
-        if not known or first not in scores:
-            continue
-        best = max(known, key=lambda name: known[name])
-        yield (
-            f"{prompt}: without SAM, {best} reaches IoU {written(known[best])}; {first} "
-            f"{written(scores[first].get('iou'))}."
-        )
+        simple = [name for name in known if kinds[name] == "baseline"]
+        best = sorted(simple, key=lambda name: -known[name])[:1]
+        for name in [*best, *(name for name in known if kinds[name] == "unet")]:
+            yield (
+                f"{prompt}: without SAM, {name} reaches IoU {written(known[name])}; {first} "
+                f"{written(scores[first].get('iou'))}{_apart(summary, prompt, first, name)}."
+            )
+
+
+def _apart(summary: Summary, prompt: str, first: str, other: str) -> str:
+    """Return what to add about how sure the difference is; nothing where that is not known."""
+    each = difference_of(summary, prompt, first, other)
+    if each is None or math.isnan(each.low):
+        return ""
+    if not each.clear:
+        few = each.num_groups < FEWEST_CASES
+        said = "too few cases to tell" if few else "no clear difference"
+        return f", {said} {interval(each, sign=True)}"
+    word = "better" if each.gain > 0 else "worse"
+    return f", {word} by {written(abs(each.mean))} {interval(each, sign=True)}"

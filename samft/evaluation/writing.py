@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,16 @@ from samft.inference.output_folder import write_atomically
 METRICS: Final = "metrics.json"
 GALLERY: Final = "gallery"
 _STAGE: Final = ".results.part"
+_TABLE: Final = b"model,prompt,"
+_JSON: Final = b'{"format":"samft-'
+_MARKS: Final = {
+    METRICS: _JSON,
+    "objects.json": _JSON,
+    "objects.csv": _TABLE,
+    "images.csv": _TABLE,
+}
+"""How the files begin, without spaces."""
+_PICTURE: Final = re.compile(r"[a-z0-9_]+_(?:best|worst|improved|worsened)_\d+\.jpg")
 
 
 def write_results(
@@ -87,6 +98,28 @@ def write_metrics(summary: Summary, folder: Path) -> None:
         MachineError: if the disk is full or cannot be written.
     """
     write_atomically(folder / METRICS, partial(_write_metrics, summary=summary))
+
+
+def foreign_file(folder: Path) -> Path | None:
+    """Return a file that results would overwrite and no test has written; `None` without any.
+
+    Args:
+        folder: For results; need not exist.
+    """
+    for name, mark in _MARKS.items():
+        path = folder / name
+        if path.is_dir() or (path.is_file() and not _begins_with(path, mark)):
+            return path
+    gallery = folder / GALLERY
+    if gallery.is_dir():
+        return next((each for each in gallery.iterdir() if not _PICTURE.fullmatch(each.name)), None)
+    return gallery if gallery.exists() else None
+
+
+def _begins_with(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        begin = file.read(64)
+    return not begin or b"".join(begin.split()).startswith(mark)
 
 
 def _write_metrics(path: Path, summary: Summary) -> None:

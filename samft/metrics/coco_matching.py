@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from pycocotools.cocoeval import COCOeval
 
 from samft.errors import ConfigError
 from samft.metrics.cases import Array, as_numpy
-from samft.metrics.matching import Rle
+from samft.metrics.matching import Rle, areas
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +83,7 @@ def as_annotations(
     """
     rles = list(masks)
     count = len(rles)
-    own_area = coco_mask.area(rles).tolist() if area is None and rles else list(area or ())
+    own_area = areas(rles).tolist() if area is None else list(area)
     crowds = [False] * count if crowd is None else [bool(each) for each in crowd]
     marks = [0.0] * count if scores is None else scores.tolist()
     if {len(own_area), len(crowds), len(marks)} != {count}:

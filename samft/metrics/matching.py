@@ -21,6 +21,7 @@ from samft.errors import ConfigError
 from samft.metrics.cases import Array, as_numpy
 
 Ints = NDArray[np.int64]
+_AREAS_AT_ONCE = 255
 Rle = Mapping[str, Any]
 """A mask as pycocotools holds it: `size` (height, width) and compressed `counts`."""
 Objects = Array | Sequence[Rle]
@@ -239,7 +240,7 @@ def _of_rles(predicted: list[Rle], target: list[Rle]) -> Overlaps:
             found=f"sizes {sorted(sizes)}",
             expected="one size (height, width)",
         )
-    given, wanted = (_areas(rles) for rles in (predicted, target))
+    given, wanted = (areas(rles) for rles in (predicted, target))
     iou = np.zeros((len(given), len(wanted)))
     if len(given) and len(wanted):
         iou = np.asarray(coco_mask.iou(predicted, target, [0] * len(target)))
@@ -257,5 +258,11 @@ def _of_rles(predicted: list[Rle], target: list[Rle]) -> Overlaps:
     )
 
 
-def _areas(rles: list[Rle]) -> Ints:
-    return np.asarray(coco_mask.area(rles) if rles else [], dtype=np.int64)
+def areas(rles: Sequence[Rle]) -> Ints:
+    """Return the number of pixels of each mask, (n,).
+
+    Some at a time: pycocotools 2.0.11 keeps their number in 8 bits, and numpy 2 refuses that.
+    """
+    starts = range(0, len(rles), _AREAS_AT_ONCE)
+    parts = [coco_mask.area(list(rles[start : start + _AREAS_AT_ONCE])) for start in starts]
+    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)

@@ -9,7 +9,7 @@ from quick_trainer import quick_trainer
 
 from samft import SamModule, SyntheticDataModule
 from samft.callbacks.duration import STATE_KEY, TrainingTime
-from samft.cli.commands.baseline import build_parser
+from samft.cli.commands.baseline import _told_where, build_parser
 from samft.cli.entry import main
 from samft.evaluation.unet.competitor import load_unet
 from samft.evaluation.unet.network import DEFAULT_FILTERS
@@ -72,7 +72,21 @@ def test_the_run_gets_a_unet_that_loads_and_answers(run, capsys) -> None:
     assert competitor.class_names == tuple(SyntheticDataModule().class_names)
     facts = json.loads((run / "baselines" / "unet.json").read_text())
     assert (facts["steps"], facts["epochs"], facts["seed"]) == (1, 1.0, 5)
+    assert facts["finished"] is True
+    left = sorted(path.name for path in (run / "baselines").iterdir())
+    assert left == ["unet.ckpt", "unet.json"]
     assert (facts["budget_seconds"], facts["filters"], facts["device"]) == (300.0, 4, "cpu")
+
+
+def test_whoever_stops_it_is_told_what_is_kept(tmp_path, capsys) -> None:
+    part = tmp_path / "unet.part.ckpt"
+    with pytest.raises(KeyboardInterrupt), _told_where(part):
+        raise KeyboardInterrupt
+    assert "before the first validation: nothing is kept" in capsys.readouterr().out
+    part.touch()
+    with pytest.raises(SystemExit), _told_where(part):
+        raise SystemExit(1)
+    assert f"unet={part}]" in capsys.readouterr().out
 
 
 def test_the_width_in_the_help_is_the_networks_own() -> None:

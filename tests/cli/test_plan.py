@@ -40,6 +40,16 @@ def test_the_plan_says_all_and_writes_a_picture(tmp_path: Path, capsys) -> None:
     assert "first batch, with its first prompts: " in rest
 
 
+def test_two_devices_share_the_images(tmp_path: Path, capsys) -> None:
+    two = ["--trainer.devices", "2", "--trainer.strategy", "samft_sharded", "--model.adapt", "full"]
+    words = ["fit", "--plan", *SMALL, *two, "--data.batch_size", "auto", "--runs", str(tmp_path)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "objects in the first batch of 1, " in shown  # a quarter of six
+    assert "6 steps per epoch, 3 epochs;" in shown
+    assert "by shards on other devices" in shown
+
+
 def test_auto_is_saved_as_the_number_it_became(tmp_path: Path) -> None:
     words = ["fit", *SMALL, "--data.batch_size", "auto", "--runs", str(tmp_path)]
     assert main([*words, "--trainer.max_steps", "1", "--overlays.images", "0"]) == 0

@@ -120,6 +120,8 @@ def test_tables_that_do_not_fit(tmp_path, capsys) -> None:
     words = ["ratings", "analyse", str(key), str(sheet)]
     assert main([*words, "--level", "1.5"]) == 2
     assert "an interval cannot be drawn like this" in capsys.readouterr().err
+    assert main([*words, "--out", str(sheet / "out")]) == 2
+    assert "the output folder cannot be written" in capsys.readouterr().err
     assert main([*words, "--data.root", "x"]) == 2
     assert "go with samft ratings sheet" in capsys.readouterr().err
     assert main(["ratings"]) == 2

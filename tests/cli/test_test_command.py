@@ -43,6 +43,26 @@ def test_where_results_go(tmp_path: Path) -> None:
         results_folder(str(tmp_path / "file" / "x"), None)
     assert "--evaluation.out" in caught.value.fix
     assert not (tmp_path / "a").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "objects.csv", "images.csv", "gallery/cat.jpg"])
+def test_files_of_something_else_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"accuracy": 1}')
+    with pytest.raises(OutputError, match="samft test has not written") as caught:
+        results_folder(str(tmp_path), None)
+    assert caught.value.where == path
+    assert "--evaluation.out" in caught.value.fix
+
+
+def test_a_place_that_takes_no_files_is_found_out_before_hours_of_work() -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs Linux")
+    with pytest.raises(OutputError, match="cannot be written") as caught:
+        results_folder("/proc/results", None)
+    assert caught.value.found.endswith("in /proc")
 
 
 def test_without_a_test_split_validation_is_scored_loudly(

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -138,13 +139,50 @@ def test_instances_from_the_truth_and_from_a_detector(run, coco_folder, tmp_path
     ]
     (tmp_path / "boxes.json").write_text(json.dumps([*boxes, {**boxes[0], "image_id": 1}]))
     found = zeroshot(tmp_path / "found", *given, "--boxes", tmp_path / "boxes.json")
-    assert "1 boxes of images that the data does not have were left out" in capsys.readouterr().out
+    assert "boxes of images that the data does not have were left out: 1" in capsys.readouterr().out
     for name in ("a", "filled box", "ellipse"):
         own, detected = (each["scores"][coco_folder.name][name]["ap"] for each in (truth, found))
         assert detected == pytest.approx(own, abs=1e-6)
     rows = cases(tmp_path / "found")
     assert {row["class_name"] for row in rows} == {"disc"}
     assert {row["predicted_iou"] for row in rows if row["model"] == "ellipse"} == {""}
+
+
+def test_an_encoder_that_fails_is_not_samfts_defect(run, coco_folder, tmp_path):
+    name = "evaluation.zero_shot.fake_encoder:Failing"
+    with pytest.raises(ConfigError, match="the encoder failed") as caught:
+        zeroshot(tmp_path, "text", run, "--data", coco_folder, "--encoder", name)
+    assert (caught.value.where, caught.value.found) == ("Failing", "RuntimeError: no weights here")
+
+
+def test_the_data_of_the_first_run_among_the_models(run, tmp_path, capsys):
+    weights = tmp_path / "w.safetensors"
+    save_state_dict(build_sam("vit_nano", image_size=IMAGE_SIZE).state_dict(), weights)
+    words = (f"plain={weights}", f"[/b]={run}", "--arch", "vit_nano", "--clicks", 1)
+    found = zeroshot(tmp_path / "out", "point", *words, "--oracle", "false", "--max-images", 1)
+    assert [model["name"] for model in found["models"]] == ["plain", "[/b]"]
+    assert found["data"][0]["split"] == ["val"]
+    said = capsys.readouterr().out
+    assert "[/b]" in said
+    assert "1 image\n" in said
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(run, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("samft.cli.zeroshot.tasks.PointTask.run", None)
+    with pytest.raises(OutputError, match="the output folder cannot be written") as caught:
+        zeroshot(tmp_path / "file" / "out", "point", run, "--max-images", 1)
+    assert caught.value.where == tmp_path / "file" / "out"
+    assert caught.value.fix == "choose another --out"
+
+
+def test_data_without_objects_is_worth_a_note(run, tmp_path, capsys):
+    save(tmp_path / "data" / "images" / "0.png", np.zeros((48, 64, 3), np.uint8))
+    save(tmp_path / "data" / "masks" / "0.png", np.zeros((48, 64), np.uint8))
+    words = ("point", run, "--data", tmp_path / "data", "--clicks", 1)
+    found = zeroshot(tmp_path / "out", *words)
+    assert found["scores"]["data"]["cells/0"]["iou_click1"] is None
+    assert "note: there was nothing to ask for" in capsys.readouterr().out
 
 
 def test_boxes_about_data_without_numbers(run, dsb_folder, tmp_path):
@@ -213,6 +251,7 @@ def test_text_without_an_encoder(run, coco_folder):
         ("json:NoSuch", "cannot be imported"),
         ("json:JSONDecoder", "this is no text encoder"),
         ("json:loads", "this is no text encoder"),
+        ("evaluation.zero_shot.fake_encoder:Demanding", "cannot be made"),
     ],
 )
 def test_encoders_that_are_none(name, message):

@@ -7,12 +7,16 @@ what it saw to FOLDER.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -150,6 +154,38 @@ def one_kind_of_prompt_each() -> float:
     return float((both[0] - both[1]).abs().max())
 
 
+def command_line(out: Path, strategy: str) -> str:
+    """Train with `samft fit`; return what it printed in this process."""
+    from samft.cli.entry import main as samft
+
+    words = [
+        *("fit", "--runs", str(out / "runs"), "--model", "samft.SamModule"),
+        *("--model.arch", "vit_nano", "--model.image_size", "64"),
+        *("--model.prompts.rounds", "0", "--model.prompts.max_objects_per_image", "3"),
+        *("--data", "samft.SyntheticDataModule", "--data.size", "64", "--data.num_train", "4"),
+        *("--data.num_val", "2", "--data.batch_size", "auto", "--trainer.max_epochs", "1"),
+        *("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", strategy),
+        *("--trainer.enable_progress_bar", "false", "--overlays.images", "1"),
+    ]
+    with redirect_stdout(StringIO()) as printed:
+        assert samft(words) == 0
+    return printed.getvalue()
+
+
+def lose_a_process(run: Path) -> None:
+    """Train while the second process is killed in the second epoch; never returns."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from faults import tiny_run
+    from faults.two_ranks import TwoRanks
+
+    class Die(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+            if trainer.global_rank == 1 and trainer.current_epoch == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    tiny_run.fit(run, Die(), module=TwoRanks(), devices=2, strategy="ddp")
+
+
 def main(out: Path, folder: str) -> None:
     """Do everything, and write what this process saw."""
     import memory_jobs  # which import this module
@@ -169,8 +205,11 @@ def main(out: Path, folder: str) -> None:
         "refused": memory_jobs.refused_in_shards() | {"few": memory_jobs.too_few_images()},
     }
     resume_jobs.all_ways(out)
+    found["printed"] = command_line(out, "ddp")
+    command_line(out / "sharded", "samft_sharded")
     rank = torch.distributed.get_rank()
     (out / f"{rank}.json").write_text(json.dumps(found))
+    lose_a_process(out / "lost")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from samft.checkpoints import read_checkpoint
+from samft.cli.entry import main as samft
+from samft.models.checkpoint import read_state_dict
 
 sys.path.insert(0, str(Path(__file__).parent))
 import jobs
@@ -23,7 +25,12 @@ def test_two_processes_are_one(dsb_folder: Path, tmp_path: Path) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, jobs.__file__, str(tmp_path), str(dsb_folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
+    # The last thing they do is to die, and nobody waits for the dead.
+    assert (tmp_path / "1.json").is_file(), done.stderr[-3000:]
+    assert done.returncode == 1
+    assert "rank      : 1 (local_rank: 1)" in done.stderr
+    assert "Signal 9 (SIGKILL)" in done.stderr
+    _what_was_saved_is_whole(tmp_path / "lost" / "checkpoints")
     assert "unused parameters" not in done.stderr
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     _gradients_are_means_over_objects(ranks)
@@ -36,6 +43,7 @@ def test_two_processes_are_one(dsb_folder: Path, tmp_path: Path) -> None:
     _what_shards_do_not_allow_is_refused(ranks)
     _training_goes_on_with_any_strategy(tmp_path)
     _files_of_shards_are_ordinary(tmp_path)
+    _one_process_speaks_and_writes(ranks, tmp_path / "runs" / "run")
 
 
 def _gradients_are_means_over_objects(ranks: Ranks) -> None:
@@ -135,9 +143,8 @@ def _training_goes_on_with_any_strategy(folder: Path) -> None:
         again = read_checkpoint(folder / f"end_{strategy}_from_{start}.ckpt")
         assert again["global_step"] == resume_jobs.STEPS
         assert again["lr_schedulers"] == whole["lr_schedulers"]
-        torch.testing.assert_close(
-            again["state_dict"], whole["state_dict"], rtol=1e-4, atol=1e-6, msg=f"{start} {strategy}"
-        )
+        # One step moves weights by 1e-4; biases of keys have gradients of rounding errors alone.
+        torch.testing.assert_close(again["state_dict"], whole["state_dict"], rtol=1e-4, atol=2e-5)
         (found,), (expected,) = again["optimizer_states"], whole["optimizer_states"]
         assert found["param_groups"] == expected["param_groups"]
         torch.testing.assert_close(found["state"], expected["state"], rtol=1e-3, atol=1e-6)
@@ -145,10 +152,37 @@ def _training_goes_on_with_any_strategy(folder: Path) -> None:
 
 def _files_of_shards_are_ordinary(folder: Path) -> None:
     merged, official = folder / "merged.pth", folder / "official.pth"
-    assert main(["merge", str(folder / "sharded_lora.ckpt"), str(merged)]) == 0
-    assert main(["export", str(folder / "sharded_full.ckpt"), "--to", "official", str(official)]) == 0
-    for path, adapt in ((merged, "lora"), (official, "full")):
-        assert set(read_weights(path)) == set(jobs.SamModule("vit_nano").sam.state_dict()), adapt
+    assert samft(["merge", str(folder / "sharded_lora.ckpt"), str(merged)]) == 0
+    whole = [str(folder / "sharded_full.ckpt"), str(official)]
+    assert samft(["export", *whole, "--to", "official"]) == 0
+    expected = jobs.SamModule("vit_nano", image_size=64).sam.state_dict()
+    for path in (merged, official):
+        found, _ = read_state_dict(path)
+        assert {name: each.shape for name, each in found.items()} == {
+            name: each.shape for name, each in expected.items()
+        }
+    tuned = read_checkpoint(folder / "sharded_full.ckpt")["state_dict"]
+    assert all(torch.equal(each, tuned[f"sam.{name}"]) for name, each in found.items())
+
+
+def _one_process_speaks_and_writes(ranks: Ranks, runs: Path) -> None:
+    for title in ("What is trained", "Validation, best epoch", "overlays   "):
+        assert ranks[0]["printed"].count(title) == 1
+    assert ranks[1]["printed"] == ""
+    (run,) = runs.iterdir()
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*")}
+    files = {"config.fit.yaml", "env.json", "data.json", "metrics.csv", "overlays/best.png"}
+    assert names >= files | {"checkpoints/last.ckpt", "checkpoints/best.ckpt"}
+    assert (run / "metrics.csv").read_text().count("val/iou_box") == 1
+    assert "batch_size: 1" in (run / "config.fit.yaml").read_text()
+    for name in ("last", "best"):
+        assert read_checkpoint(run / "checkpoints" / f"{name}.ckpt")["global_step"] == 2
+    assert not list(run.rglob("*.tmp"))
+
+
+def _what_was_saved_is_whole(checkpoints: Path) -> None:
+    assert [path.name for path in checkpoints.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(checkpoints / "last.ckpt")["global_step"] == 2  # the first epoch
 
 
 def _length(first: OrderedDict, second: OrderedDict) -> float:

@@ -60,8 +60,13 @@ def test_a_baseline_without_points_does_not_take_part_in_them():
     assert list(found.scores) == ["box", "point1"]
     assert list(found.scores["box"]) == ["tuned", "zero-shot", "ellipse"]
     assert list(found.scores["point1"]) == ["tuned", "zero-shot"]
-    pairs = [(each.prompt, each.model) for each in found.differences]
-    assert pairs == [("box", "tuned"), ("box", "ellipse"), ("point1", "tuned")]
+    pairs = [(each.prompt, each.model, each.reference) for each in found.differences]
+    assert pairs == [
+        ("box", "tuned", "zero-shot"),
+        ("box", "ellipse", "zero-shot"),
+        ("box", "tuned", "ellipse"),
+        ("point1", "tuned", "zero-shot"),
+    ]
 
 
 def test_classes():
@@ -242,6 +247,13 @@ def test_only_nan_was_scored():
     found = summary_of(rows, "tuned").to_dict()
     assert found["scores"]["box"]["tuned"]["iou"] is None
     assert found["empty"]["box"]["tuned"]["num_missed"] == 0
+
+
+def test_without_a_reference_the_first_model_is_still_compared_with_others():
+    rows = Rows(objects=box_rows({"random": [0.5, 0.6], "unet": [0.7, 0.9]}))
+    (found,) = summary_of(rows, "random", "unet", reference=None).differences
+    assert (found.model, found.reference) == ("random", "unet")
+    assert found.mean == pytest.approx(-0.25)
 
 
 def test_one_model_without_reference_has_no_differences():

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from models.tiny_sam import assert_same
 from samft.errors import CheckpointError, ConfigError
 from samft.evaluation.opening import TUNED, ZERO_SHOT, Subject, default_against, entrants, source_of
 from samft.evaluation.sam_competitor import SamCompetitor
+from samft.evaluation.unet.files import UNFINISHED
 from samft.models import build_sam
 from samft.module import SamModule
 from samft.runs import load_run
@@ -63,6 +65,27 @@ def test_defaults(tested: Subject, tmp_path: Path) -> None:
     assert default_against(plain) == baselines
     more = entrants(tested, ["otsu"], ["vit_nano", "ellipse"])
     assert [each.name for each in more] == [TUNED, "otsu", "vit_nano", "ellipse"]
+
+
+def test_the_unet_of_another_run_has_a_name_of_its_own(tested: Subject, tmp_path: Path) -> None:
+    path = tmp_path / "other" / "7" / "baselines" / "unet.ckpt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no U-Net")
+    _, found, named = entrants(tested, [str(path), f"mine={path}"])
+    assert (found.name, named.name) == ("7/unet", "mine")
+    with pytest.raises(CheckpointError):  # read as a U-Net, when its turn comes
+        found.open()
+
+
+def test_a_unet_that_was_never_finished_does_not_take_part_unasked(
+    tested: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = replace(tested, folder=tmp_path)
+    part = tmp_path / "baselines" / UNFINISHED
+    part.parent.mkdir()
+    part.touch()
+    assert "unet" not in default_against(run)
+    assert f"unet={part}" in caplog.text
 
 
 def test_a_run_from_random_weights_has_no_zero_shot(caplog: pytest.LogCaptureFixture) -> None:

@@ -61,6 +61,49 @@ def test_the_same_as_one_difference_after_the_other(score: str, holes: float):
         assert own.num_groups == expected.num_groups
 
 
+def test_the_first_model_is_compared_with_every_other_one():
+    rows = random_rows(31)
+    table = ScoreTable.of_objects(rows)
+    both = paired_differences(table, reference="zero-shot", first="tuned", samples=300)
+    pairs = [(each.model, each.reference) for each in both if each.score == "iou"]
+    assert pairs == [("tuned", "zero-shot"), ("third", "zero-shot"), ("tuned", "third")]
+    # The same as if the other one were the reference.
+    alone = paired_differences(table, reference="third", samples=300)
+    own = [each for each in both if each.reference == "third"]
+    assert own == [each for each in alone if each.model == "tuned"]
+    without = paired_differences(table, reference=None, first="tuned", samples=300)
+    assert {(each.model, each.reference) for each in without} == {
+        ("tuned", "zero-shot"),
+        ("tuned", "third"),
+    }
+
+
+def test_of_many_cases_those_without_a_score_make_no_difference():
+    rows = random_rows(400, holes=0.3)
+    found = paired_differences(
+        ScoreTable.of_objects(rows), reference="zero-shot", samples=2000, seed=5
+    )
+    own = next(each for each in found if (each.model, each.score) == ("tuned", "hd95"))
+    sides = {
+        name: {
+            f"{row.sample_id}/{row.object_id}": row.scores["hd95"]
+            for row in rows
+            if row.model == name
+        }
+        for name in ("tuned", "zero-shot")
+    }
+    expected = paired_difference(
+        sides["zero-shot"],
+        sides["tuned"],
+        groups={key: key.split("/")[0] for key in sides["tuned"]},
+        samples=2000,
+    )
+    assert 200 < own.num_groups == expected.num_groups < 400
+    assert own.mean == expected.mean
+    width = expected.high - expected.low
+    assert (own.low, own.high) == pytest.approx((expected.low, expected.high), abs=0.05 * width)
+
+
 def test_counts_and_mean_by_hand():
     # Differences of IoU: +.2, 0, -.1, +.3; of the distance: -1, none, +2, -4: less is better.
     tuned = [(0.7, 2.0), (0.5, 1.0), (0.4, 5.0), (0.8, 1.0)]

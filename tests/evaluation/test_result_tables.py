@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from evaluation_tables import NAN, box_rows, image_row, object_row, summary_of
@@ -87,6 +88,36 @@ def test_the_best_without_sam_is_named():
     assert against_baselines(found) == ["box: without SAM, otsu reaches IoU .800; tuned .900."]
 
 
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (0.2, "tuned .705, better by .205 [+.20"),
+        (-0.2, "tuned .305, worse by .195 [-.19"),
+        (-0.005, "tuned .500, no clear difference [-.00"),
+    ],
+)
+def test_a_unet_and_the_best_baseline_are_named_with_the_range_of_the_difference(gain, said):
+    rows = Rows(
+        objects=many_cases(gain)
+        + [
+            object_row(name, "box", f"case_{case:03d}", iou=iou)
+            for case in range(24)
+            for name, iou in (("unet", 0.5), ("otsu", 0.4), ("ellipse", 0.3))
+        ]
+    )
+    found = summary_of(rows, "tuned", "zero-shot", "ellipse", "otsu", "unet")
+    kinds = {"ellipse": "baseline", "otsu": "baseline", "unet": "unet"}
+    competitors = tuple(
+        replace(each, kind=kinds.get(each.name, "sam")) for each in found.competitors
+    )
+    found = replace(found, competitors=competitors)
+    simple, unet = against_baselines(found)
+    assert simple.startswith("box: without SAM, otsu reaches IoU .400; tuned ")
+    assert unet.startswith(f"box: without SAM, unet reaches IoU .500; {said}")
+    text = printed(found)
+    assert "tuned minus other, IoU" in text
+
+
 def test_numbers_as_tables_show_them():
     assert [written(value) for value in (0.9124, 1.0, 0.99996, -0.05, NAN, None, 0.0)] == [
         *(".912", "1.000", "1.000", "-.050", "-", "-", ".000")
@@ -117,8 +148,10 @@ def test_tables_show_scores_differences_sizes_and_clicks():
     assert "-0.82 *" in text  # HD95 in px is 4 times that, and smaller is better
     assert "small (< 32²)" in text
     assert "large" not in text  # no object of that size
-    assert "IoU after each click" in text
+    assert "IoU after each click" not in text  # there is but one
     assert "IoU by class" not in text
+    rows.objects += many_cases(0.0, prompt="point2")
+    assert "IoU after each click" in printed(summary_of(rows))
 
 
 def test_classes_without_prompts_and_other_models_have_tables():
@@ -132,7 +165,7 @@ def test_classes_without_prompts_and_other_models_have_tables():
         images=[image_row("tuned", "auto", "s0", f1=0.5, ap=0.25)],
     )
     text = printed(summary_of(rows, "tuned", "zero-shot", "third", classes=("lung", "heart")))
-    for part in ("IoU by class", "lung", "no class", "third minus zero-shot", "Without prompts"):
+    for part in ("IoU by class", "lung", "no class", "tuned minus other, IoU", "Without prompts"):
         assert part in text
     assert ".250" in text
 

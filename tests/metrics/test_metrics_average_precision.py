@@ -14,9 +14,19 @@ from pycocotools.cocoeval import COCOeval
 
 from samft.errors import ConfigError
 from samft.metrics.average_precision import AveragePrecision
+from samft.metrics.matching import areas
 from samft.metrics.proposals import ProposalRecall
 
 SIZE = 160
+
+
+def test_more_masks_than_eight_bits_count():
+    rles = [box(index % 100, 3, 1 + index % 50) for index in range(600)]
+    assert areas(rles).tolist() == [(1 + index % 50) ** 2 for index in range(600)]
+    assert areas(rles[:0]).tolist() == []
+    metric = ProposalRecall()
+    metric.update(rles[:300], rles[:4], case_id="a", scores=np.arange(300.0))
+    assert float(metric.compute()["ar_1000"]) == 1
 
 
 def box(left: int, top: int, side: int) -> dict:

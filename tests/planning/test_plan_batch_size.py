@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from planning.plan_cases import SIDE, SMALL, batch_of, module
 from quick_trainer import quick_trainer
 
@@ -160,3 +161,24 @@ def test_without_advice_the_failure_comes_as_it_was(result, monkeypatch) -> None
     with pytest.raises(torch.OutOfMemoryError) as caught, advised(module(), batch_of(1)):
         raise failure
     assert caught.value is failure
+
+
+def test_processes_share_the_memory_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chooser, "resident_bytes", lambda: 100)
+    monkeypatch.setattr(chooser, "free_bytes", lambda _: 1000)
+    assert chooser.budget(torch.device("cpu")) == 900
+    assert chooser.budget(torch.device("cpu"), sharing=4) == 300
+    assert chooser.budget(torch.device("cuda"), sharing=4) == 920  # each has its own
+
+
+def test_shards_leave_room_for_more() -> None:
+    subject = module(adapt="full")
+    four = Trainer(accelerator="cpu", devices=4, strategy="samft_sharded", logger=False)
+    whole = 16 * sum(each.numel() for each in subject.sam.image_encoder.parameters())
+    held = chooser.held_elsewhere(subject, four)
+    assert 0.3 * whole < held < 0.75 * whole
+    assert chooser.num_processes(four) == 4
+    frozen = chooser.held_elsewhere(module(adapt="frozen"), four)
+    assert frozen == pytest.approx(held / 4, rel=0.3)
+    ddp = Trainer(accelerator="cpu", devices=4, strategy="ddp", logger=False)
+    assert chooser.held_elsewhere(subject, ddp) == 0

@@ -25,6 +25,7 @@ DATA = {
 NANO = [
     *("--model.arch", "vit_nano", "--model.weights", "null", "--model.image_size", "128"),
     *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true"),
+    *("--trainer.devices", "1", "--trainer.strategy", "auto", "--trainer.plugins", "null"),
     *("--trainer.max_steps", "2", "--trainer.limit_val_batches", "1"),
     *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1"),
     *("--trainer.limit_train_batches", "1", "--trainer.enable_progress_bar", "false"),
@@ -38,7 +39,7 @@ def two_steps(tmp_path: Path, *arguments: str) -> SamftCLI:
 
 def test_all_are_found() -> None:
     assert len(RECIPES) == 6
-    assert len(CONFIGS) == 41
+    assert len(CONFIGS) == 46
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

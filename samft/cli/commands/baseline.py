@@ -52,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Train the U-Net and write it to `baselines/unet.ckpt` in the run folder.
 
+    While it is trained the best so far is in `baselines/unet.part.ckpt`.
+
     Raises:
         SamftError: if the run, its data or an option is refused, or training fails.
     """
@@ -77,7 +79,7 @@ def _train(run: Run, target: Path, options: argparse.Namespace, further: Sequenc
     from samft._deps import require
     from samft.checkpoints import read_checkpoint
     from samft.cli.predicting.model import chosen_device
-    from samft.evaluation.unet.files import save_unet
+    from samft.evaluation.unet.files import UNFINISHED, remove_unfinished, save_unet
     from samft.evaluation.unet.training import train_unet
 
     device = chosen_device(options.device)
@@ -94,13 +96,40 @@ def _train(run: Run, target: Path, options: argparse.Namespace, further: Sequenc
         f"{module.image_size} pixels, {module.shape.num_classes} classes and borders"
     )
     print(f"training    {_told(budget)} on {device}; {origin}", flush=True)
-    with _bar() as show:
-        trained = train_unet(
-            module, data, budget, device=device, precision=_precision(command), seed=seed, show=show
-        )
     facts = {"seed": seed, "budget_seconds": budget.seconds, "budget": origin}
-    save_unet(trained, target, facts)
+    so_far = target.with_name(UNFINISHED)
+
+    def keep(trained: Trained) -> None:
+        save_unet(trained, so_far, facts | {"finished": False})
+
+    with _bar() as show, _told_where(so_far):
+        trained = train_unet(
+            module,
+            data,
+            budget,
+            device=device,
+            precision=_precision(command),
+            seed=seed,
+            show=show,
+            keep=keep,
+        )
+    save_unet(trained, target, facts | {"finished": True})
+    remove_unfinished(target.parent)
     _report(trained, target)
+
+
+@contextmanager
+def _told_where(so_far: Path) -> Iterator[None]:
+    """Say where the best weights are if training is ended from outside."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if so_far.is_file():
+            print(f"stopped     the best so far is in {so_far}; to compare it:")
+            print(f"            samft test RUN --evaluation.against '[zero-shot, unet={so_far}]'")
+        else:
+            print("stopped     before the first validation: nothing is kept")
+        raise
 
 
 def _budget(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,7 @@ def main(argv: list[str]) -> int:
 def _sheet(options: argparse.Namespace, further: Sequence[str]) -> None:
     from samft.cli.lightning import quiet
     from samft.cli.predicting.model import chosen_device
+    from samft.cli.zeroshot.results import make_folder
     from samft.cli.zeroshot.words import given_settings
     from samft.evaluation.ratings.asking import choose_objects, rated_masks
     from samft.evaluation.ratings.jobs import TRUTH, plan_jobs
@@ -116,8 +117,8 @@ def _sheet(options: argparse.Namespace, further: Sequence[str]) -> None:
     settings = given_settings(options, RatingSettings)
     refuse_to_overwrite(options.out, overwrite=options.overwrite)
     device = chosen_device(options.device)
-    models, configs = _models(options)
-    data = _data(options, further, configs, settings)
+    models, runs = _models(options)
+    data = _data(options, further, runs, settings)
     chosen = choose_objects(
         _track(data.samples(), "looking for objects", len(data)),
         settings,
@@ -133,6 +134,7 @@ def _sheet(options: argparse.Namespace, further: Sequence[str]) -> None:
         raters=settings.raters,
         common=settings.common,
     )
+    make_folder(options.out)
     _delete_sheets(options.out)
     for model in models:
         model.to(device).eval()
@@ -140,21 +142,25 @@ def _sheet(options: argparse.Namespace, further: Sequence[str]) -> None:
     shown = _track(rated, "drawing jobs", len(jobs))
     folders = write_sheets(jobs, shown, options.out, max_side=settings.max_side)
     _write_study(options.out, models, data, settings)
-    _say(jobs, len(chosen), data.name, folders, key=options.out / KEY)
+    _say(jobs, len(chosen), data, folders, key=options.out / KEY)
 
 
 def _say(
-    jobs: Sequence[Job], objects: int, data: str, folders: Sequence[Path], *, key: Path
+    jobs: Sequence[Job], objects: int, data: OpenData, folders: Sequence[Path], *, key: Path
 ) -> None:
-    names = sorted({job.model for job in jobs})
-    print(f"jobs        {len(jobs)}: {objects} objects of {data}, masks of {', '.join(names)}")
+    from samft.cli.zeroshot.words import counted
+
+    names = ", ".join(sorted({job.model for job in jobs}))
+    print(f"jobs        {len(jobs)}: {counted(objects, 'object')} of {data.name}, masks of {names}")
+    for note in data.notes:
+        print(f"note        {note}")
     for folder in folders:
         print(f"for a rater {folder / 'index.html'}")
     print(f"for you     {key}")
 
 
-def _models(options: argparse.Namespace) -> tuple[list[Competitor], list[Path]]:
-    """Return the models, and the configurations of those that were trained."""
+def _models(options: argparse.Namespace) -> tuple[list[Competitor], dict[str, Path | None]]:
+    """Return the models, and the names and configurations of those that were trained."""
     from samft.cli.zeroshot.models import load_contestants
     from samft.evaluation.sam_competitor import SamCompetitor
     from samft.evaluation.unet.competitor import NAME, load_unet
@@ -166,17 +172,18 @@ def _models(options: argparse.Namespace) -> tuple[list[Competitor], list[Path]]:
     models: list[Competitor] = [
         SamCompetitor(each.name, each.model.sam, source=each.source) for each in contestants
     ]
+    runs = {each.name: each.run.config for each in contestants if each.run}
     for word in unets:
         name, equals, path = word.rpartition("=")
         models.append(load_unet(Path(path).expanduser(), name if equals else NAME))
-    configs = [each.run.config for each in contestants if each.run and each.run.config]
-    return models, configs
+        runs[models[-1].name] = None
+    return models, runs
 
 
 def _data(
     options: argparse.Namespace,
     further: Sequence[str],
-    configs: Sequence[Path],
+    runs: Mapping[str, Path | None],
     settings: RatingSettings,
 ) -> OpenData:
     from samft.cli.zeroshot.data import (
@@ -187,8 +194,10 @@ def _data(
         name_of_root,
         open_module,
     )
+    from samft.cli.zeroshot.models import training_notes
 
     own = options.data is None and options.config is None
+    configs = [config for config in runs.values() if config is not None]
     if own and not configs:
         raise ConfigError(
             "there are no images to show",
@@ -208,6 +217,7 @@ def _data(
         splits=splits,
         keys=[(split, number) for split in splits for number in range(len(module.dataset(split)))],
     )
+    data.notes += training_notes(splits, list(runs), own=own)
     most = max(_COUNTED, 10 * settings.masks)
     choose_images(data, max_images=0, max_masks=most, seed=settings.seed, track=_track)
     return data
@@ -239,16 +249,19 @@ def _write_study(
 
 
 def _analyse(options: argparse.Namespace) -> None:
+    from samft.cli.zeroshot.results import make_folder
     from samft.evaluation.ratings.analysis import analyse
     from samft.evaluation.ratings.key import read_key
     from samft.evaluation.ratings.reading import read_sheets
     from samft.evaluation.ratings.tabulating import write_analysis
 
+    out = options.out or options.key.parent
     key = read_key(options.key)
+    make_folder(out)
     sheets = read_sheets(options.sheets, key.jobs)
     found = analyse(key.jobs, sheets, level=options.level, samples=options.samples, by=options.by)
     _show(found)
-    for place in write_analysis(found, options.out or options.key.parent):
+    for place in write_analysis(found, out):
         print(f"written     {place}")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from samft.cli.zeroshot.tasks import Task
 
 PROTOCOLS: Final[dict[str, str]] = {
-    "point": "masks from 1 to 9 clicks: mean IoU, and of the best of three masks",
+    "point": "masks from 1 to 9 clicks: mean IoU, also with the best of the first three masks",
     "edges": "edges from automatic masks: ODS, OIS, AP, R50",
     "proposals": "how many objects are among 1000 masks: AR@1000 by size",
     "instances": "masks for given boxes: COCO's AP",

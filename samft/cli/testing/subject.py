@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from samft.checkpoints import read_checkpoint
 from samft.data.split_datamodule import SplitDataModule
 from samft.errors import CheckpointError, ConfigError, OutputError
 from samft.evaluation.evaluator import EvaluatedSplit
 from samft.evaluation.opening import TUNED, Subject, source_of
+from samft.evaluation.writing import foreign_file
 from samft.models.weights import WEIGHTS
 from samft.module import SamModule
 from samft.runs import load_run
@@ -87,21 +88,44 @@ def results_folder(out: str | None, run: Path | None) -> Path:
         run: The run folder.
 
     Raises:
-        OutputError: if there is a file in the way, or the folder cannot be written to.
+        OutputError: if there is a file in the way, the folder cannot be written to, or it holds
+            files of something else that would be overwritten.
     """
     if out is not None:
         folder = Path(out).expanduser()
     else:
         folder = Path("test") if run is None else run / "test"
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    problem = _why_not(there)
+    if problem is not None:
         raise OutputError(
             "the results cannot be written",
             where=folder,
-            found="a file" if there.is_file() else f"no right to write in {there}",
+            found=problem,
+            fix="name another folder with --evaluation.out",
+        )
+    foreign = foreign_file(folder)
+    if foreign is not None:
+        raise OutputError(
+            "the results would overwrite something that samft test has not written",
+            where=foreign,
             fix="name another folder with --evaluation.out",
         )
     return folder
+
+
+def _why_not(place: Path) -> str | None:
+    """Return what keeps a folder from being written to; `None` if nothing does.
+
+    Trying is the only way to know: rights say nothing of disks that are full or read-only.
+    """
+    if not place.is_dir():
+        return "a file"
+    try:
+        with TemporaryDirectory(dir=place, prefix=".samft-"):
+            return None
+    except OSError as error:
+        return f"{error.strerror or error} in {place}"
 
 
 def _with_own_weights(module: SamModule) -> Subject:

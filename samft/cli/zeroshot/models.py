@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from samft.cli.predicting.model import Model, load_model
 from samft.cli.zeroshot.data import unique_names
+from samft.data.records import Split
 from samft.errors import ConfigError, did_you_mean
 from samft.evaluation.opening import source_of
 from samft.models.huggingface import is_hub_id
@@ -64,6 +66,20 @@ def load_contestants(words: list[str], arch: str | None) -> list[Contestant]:
     found = [_understood(word, arch) for word in words]
     names = unique_names(item.name for item in found)
     return [_loaded(item, name) for item, name in zip(found, names, strict=True)]
+
+
+def training_notes(splits: Sequence[Split], tuned: Sequence[str], *, own: bool) -> list[str]:
+    """Return what must be said of images that models may have been trained with.
+
+    Args:
+        splits: What the images are taken from.
+        tuned: Names of the models that were trained.
+        own: The data is that of one of them.
+    """
+    if not tuned or "train" not in splits:
+        return []
+    what = "includes training images" if own else "may include images"
+    return [f"the data {what} that {', '.join(tuned)} was tuned on"]
 
 
 def _understood(word: str, arch: str | None) -> _Given:

@@ -1,4 +1,4 @@
-"""What an experiment leaves: `metrics.json`, `cases.csv`, and tables on the terminal."""
+"""What an experiment leaves: `metrics.json` and `cases.csv`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import csv
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import samft
-from samft.evaluation.differences import FEW_CASES, FEWEST_CASES
+from samft.errors import OutputError
+from samft.evaluation.differences import FEWEST_CASES
 from samft.evaluation.plain_json import plain, without_folders
 from samft.evaluation.zero_shot.outcome import Outcome
 from samft.inference.output_folder import write_atomically
@@ -25,8 +25,8 @@ from samft.metrics.bootstrap import PairedDifference, paired_difference
 
 METRICS, CASES = "metrics.json", "cases.csv"
 MEAN: Final = "mean of the data sets"
-_LOWER_IS_BETTER = ("noc_", "failed_")
-_COUNTS = ("num_", "mean_")
+COUNTS: Final = ("num_", "mean_")
+"""How the names of scores begin that are numbers of something."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
@@ -71,7 +71,7 @@ class Results:
             found[name] = {
                 score: math.fsum(each[score] for each in scores) / len(scores)
                 for score in shared
-                if not score.startswith(_COUNTS)
+                if not score.startswith(COUNTS)
             }
         return found
 
@@ -128,12 +128,31 @@ class Results:
         return found
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder for results and try it, before anything long is started.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "the output folder cannot be written",
+            where=out,
+            found=error.strerror or error,
+            fix="choose another --out",
+        ) from error
+
+
 def write_results(results: Results, out: Path) -> dict[str, Any]:  # Any: JSON
     """Write `metrics.json` and `cases.csv`, each whole or not at all.
 
     Args:
         results: What to write.
-        out: Folder; made if it is not there.
+        out: Folder, see `make_folder`.
 
     Returns:
         What `metrics.json` holds.
@@ -146,86 +165,6 @@ def write_results(results: Results, out: Path) -> dict[str, Any]:  # Any: JSON
     write_atomically(out / CASES, lambda path: _write_cases(results, path))
     write_atomically(out / METRICS, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     return document
-
-
-def print_results(
-    results: Results, document: Mapping[str, Any], headline: Sequence[str], console: Console
-) -> None:  # Any: JSON
-    """Print a table for each data set, the differences, the means, and what must be known.
-
-    Args:
-        results: What was found.
-        document: From `write_results`.
-        headline: How the names of the scores begin that are shown.
-        console: Where to.
-    """
-    for description in results.data:
-        outcomes = results.outcomes[description["name"]]
-        scores = {name: outcome.scores for name, outcome in outcomes.items()}
-        title = f"{description['name']}: {' + '.join(description['split'])}, "
-        console.print(_table(f"{title}{description['images']} images", scores, headline))
-        notes = [*description["notes"], *(n for each in outcomes.values() for n in each.notes)]
-        for note in dict.fromkeys(notes):
-            console.print(f"note: {note}", style="yellow", highlight=False)
-    means = results.means()
-    if means:
-        console.print(_table(MEAN, means, headline))
-    if document["differences"]:
-        console.print(_difference_table(document["differences"], many=len(results.outcomes) > 1))
-
-
-def _table(title: str, scores: Mapping[str, Mapping[str, float]], headline: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("score")
-    for name in scores:
-        table.add_column(name, justify="right")
-    order = dict.fromkeys(score for each in scores.values() for score in each)
-    for score in order:
-        if "/" in score or not score.startswith(tuple(headline)):
-            continue
-        table.add_row(score, *(_shown(score, each.get(score)) for each in scores.values()))
-    return table
-
-
-def _difference_table(
-    differences: Sequence[Mapping[str, Any]], *, many: bool
-) -> Table:  # Any: JSON
-    groups = min(each["num_groups"] for each in differences)
-    few = f"; only {groups} cases, too few for these intervals" if groups < FEW_CASES else ""
-    table = Table(
-        title=f"difference from {differences[0]['reference']}",
-        title_justify="left",
-        caption=f"mean over cases, 95 % interval by drawing cases anew{few}",
-        caption_justify="left",
-    )
-    for column in (*(["data"] if many else []), "model", "score"):
-        table.add_column(column)
-    for column in ("difference", "from", "to", "better", "worse"):
-        table.add_column(column, justify="right")
-    for each in differences:
-        numbers = [_signed(each[key]) for key in ("mean", "low", "high")]
-        table.add_row(
-            *([each["data"]] if many else []),
-            each["model"],
-            each["score"],
-            *numbers,
-            str(each["better"]),
-            str(each["worse"]),
-            style="bold" if each["clear"] else None,
-        )
-    return table
-
-
-def _shown(score: str, value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    if score.startswith(_COUNTS):
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if score.startswith(_LOWER_IS_BETTER[0]) else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
 
 
 def _is_clear(difference: PairedDifference) -> bool:

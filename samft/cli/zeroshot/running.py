@@ -28,13 +28,17 @@ from samft.cli.zeroshot.data import (
     open_module,
     unique_names,
 )
-from samft.cli.zeroshot.models import Contestant, load_contestants
-from samft.cli.zeroshot.results import Results, print_results, write_results
+from samft.cli.zeroshot.models import Contestant, load_contestants, training_notes
+from samft.cli.zeroshot.printing import print_results
+from samft.cli.zeroshot.results import Results, make_folder, write_results
 from samft.cli.zeroshot.tasks import Task
+from samft.cli.zeroshot.words import counted
 from samft.errors import ConfigError
 from samft.inference.output_folder import refuse_to_overwrite
 from samft.module_checks import check_channels
 
+_ASKED = ("num_objects", "num_boxes", "num_texts")
+_NOTHING = "there was nothing to ask for: no image has an object that counts"
 _log = logging.getLogger(__name__)
 
 
@@ -67,14 +71,15 @@ def run_experiment(protocol: str, task: Task, options: argparse.Namespace) -> in
             )
     with _progress() as track:
         data = _open(options, contestants, task, track)
+        make_folder(out)
         results = Results(protocol=protocol, settings=task.describe(), device=_named(device))
         results.data = [each.describe() for each in data]
         for each in data:
-            _log.info("%s: %d images of %s", each.name, len(each), each.described_splits)
+            images = counted(len(each), "image")
+            _log.info("%s: %s of %s", each.name, images, each.described_splits)
         _answer(results, task, contestants, data, device, track, baseline=options.baseline)
     # Notes that reading the images brought.
     results.data = [each.describe() for each in data]
-    out.mkdir(parents=True, exist_ok=True)
     document = write_results(results, out)
     print_results(results, document, task.headline, Console())
     print(f"results  {out}")
@@ -94,6 +99,7 @@ def _open(
     roots = [str(getattr(module, "root", name)) for module, (name, _, _) in
              zip(modules, sections, strict=True)]  # fmt: skip
     names = unique_names(name_of_root(root) for root in roots)
+    tuned = [each.name for each in contestants if each.run is not None]
     found = []
     for name, root, module in zip(names, roots, modules, strict=True):
         for contestant in contestants:
@@ -101,7 +107,7 @@ def _open(
         splits = choose_splits(module, options.split, own=own)
         keys = [(split, index) for split in splits for index in range(len(module.dataset(split)))]
         each = OpenData(name=name, root=root, module=module, splits=splits, keys=keys)
-        each.notes += _warnings(each, contestants, own=own)
+        each.notes += training_notes(each.splits, tuned, own=own)
         found.append(each)
     task.prepare(found)
     limit = task.max_masks if options.max_masks is None else options.max_masks
@@ -120,21 +126,13 @@ def _sections(
         found = data_sections(options.config, options.data)
         names = options.config if len(options.config) == len(found) else options.data
         return [(n, section, root) for n, (section, root) in zip(names, found, strict=True)]
-    run = contestants[0].run
-    if run is None or run.config is None:
+    runs = (each.run for each in contestants)
+    config = next((run.config for run in runs if run is not None and run.config is not None), None)
+    if config is None:
         raise ConfigError(
             "there is no data", where="samft zeroshot", fix="add --data DIR, or --config FILE"
         )
-    section = read_config(run.config).get("data") or {}
-    return [(str(run.config), section, None)]
-
-
-def _warnings(data: OpenData, contestants: Sequence[Contestant], *, own: bool) -> list[str]:
-    tuned = [each.name for each in contestants if each.run is not None]
-    if tuned and "train" in data.splits:
-        what = "includes training images" if own else "may include images"
-        return [f"the data {what} that {', '.join(tuned)} was tuned on"]
-    return []
+    return [(str(config), read_config(config).get("data") or {}, None)]
 
 
 def _answer(
@@ -152,9 +150,10 @@ def _answer(
         sam = contestant.model.sam.to(device).eval()
         began = time.perf_counter()
         for each in data:
-            results.outcomes.setdefault(each.name, {})[contestant.name] = task.run(
-                sam, each, track, name=contestant.name
-            )
+            outcome = task.run(sam, each, track, name=contestant.name)
+            results.outcomes.setdefault(each.name, {})[contestant.name] = outcome
+            if any(outcome.scores.get(name) == 0 for name in _ASKED) and _NOTHING not in each.notes:
+                each.notes.append(_NOTHING)
         seconds = time.perf_counter() - began
         results.models.append({"kind": "sam", **contestant.describe(), "seconds": seconds})
         sam.to("cpu")

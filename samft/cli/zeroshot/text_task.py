@@ -22,7 +22,7 @@ from samft.evaluation.zero_shot.text import (
     object_queries,
     run_text,
 )
-from samft.evaluation.zero_shot.text_encoder import TextEncoder
+from samft.evaluation.zero_shot.text_encoder import TextEncoder, one_line
 from samft.models.sam import Sam
 from samft.types import Sample
 
@@ -119,14 +119,22 @@ def load_encoder(name: str | None) -> TextEncoder:
     module, _, attribute = name.partition(":")
     try:
         kind: Any = getattr(import_module(module), attribute)  # Any: the user's own
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise ConfigError(
             "the encoder cannot be imported",
             where="--encoder",
-            found=f"{name}: {error}",
+            found=f"{name}: {one_line(error)}",
             fix="install the module, and check its name",
         ) from error
-    encoder = kind() if isinstance(kind, type) else None
+    try:
+        encoder = kind() if isinstance(kind, type) else None
+    except Exception as error:
+        raise ConfigError(
+            "the encoder cannot be made",
+            where="--encoder",
+            found=f"{name}: {one_line(error)}",
+            expected="a class that is called without arguments",
+        ) from error
     if not isinstance(encoder, TextEncoder):
         raise ConfigError(
             "this is no text encoder", where="--encoder", found=name, expected=_PROTOCOL, fix=fix

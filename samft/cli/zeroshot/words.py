@@ -110,6 +110,11 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 case`, `2 cases`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 _METAVARS: Final[dict[Any, str]] = {bool: "true|false", int: "N", float: "NUMBER"}
 
 

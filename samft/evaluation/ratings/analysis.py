@@ -20,6 +20,7 @@ from samft.metrics.bootstrap import paired_difference
 By = Literal["object", "case"]
 LEVEL: Final = 0.99
 SAMPLES: Final = 10_000
+_FEW: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +189,7 @@ def analyse(
         level=level,
         samples=samples,
         by=by,
-        notes=_notes(models, len(jobs) - len(given)),
+        notes=_notes(models, len(jobs) - len(given)) + _too_few(means, by),
     )
 
 
@@ -294,9 +295,18 @@ def _notes(models: Sequence[ModelRating], missing: int) -> list[str]:
         notes.append(
             f"rated above the data's own masks: {', '.join(above)}; look at the data's masks"
         )
-    if any(0 < each.num_objects < 20 for each in models):
-        notes.append("fewer than 20 objects: the intervals are too narrow")
     return notes
+
+
+def _too_few(means: Mapping[str, Mapping[ObjectKey, float]], by: By) -> list[str]:
+    """Return a note if what is resampled is too little to be resampled."""
+    units = [
+        {(each.data, each.case_id) for each in rated} if by == "case" else rated
+        for rated in means.values()
+    ]
+    if any(0 < len(each) < _FEW for each in units):
+        return [f"fewer than {_FEW} {by}s: the intervals are too narrow"]
+    return []
 
 
 def _plain(value: Any) -> Any:  # Any: JSON

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from samft.inference.output_folder import write_atomically
 
 KEY: Final = "key.csv"
 _VIEWS, _TABLE, _PAGE = "views", "ratings.csv", "index.html"
+_LONG_AGO: Final = 946_684_800.0  # every picture's time: when it was written tells models apart
 _QUALITY: Final = 90  # JPEG; without subsampling, so that coloured edges stay sharp
 
 
@@ -51,10 +52,13 @@ def write_sheets(
     for folder in folders.values():
         (folder / _VIEWS).mkdir(parents=True, exist_ok=True)
     left = {(job.model, job.target): job for job in jobs}
+    shown: dict[str, str] = {}
     for each in rated:
         job = _taken(left, each.model, each.target)
         first, *others = [folders[rater] / _VIEWS / f"{job.code}.jpg" for rater in job.raters]
         _save(each, first, max_side)
+        shown[job.code] = hashlib.sha256(first.read_bytes()).hexdigest()
+        os.utime(first, (_LONG_AGO, _LONG_AGO))
         for place in others:
             _same(first, place)
     if left:
@@ -68,7 +72,7 @@ def write_sheets(
     for rater, folder in folders.items():
         own = [job.code for job in jobs if rater in job.raters]
         _write(folder / _TABLE, _table(own))
-        _write(folder / _PAGE, html_page(own, study=_study(jobs, rater)))
+        _write(folder / _PAGE, html_page(own, study=_study(shown, rater)))
     return list(folders.values())
 
 
@@ -122,9 +126,9 @@ def _table(codes: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def _study(jobs: Sequence[Job], rater: int) -> str:
-    """Return a name that another study hardly has, and that says nothing of this one."""
-    content = repr([(job.code, job.model, job.target) for job in jobs]).encode()
+def _study(shown: Mapping[str, str], rater: int) -> str:
+    """Return a name that no study with another picture has, and that says nothing of this one."""
+    content = repr(sorted(shown.items())).encode()
     return f"samft-ratings-{hashlib.sha256(content).hexdigest()[:16]}-{rater}"
 
 
@@ -153,7 +157,7 @@ def _same(first: Path, place: Path) -> None:
     try:
         os.link(first, place)
     except OSError:
-        write_atomically(place, lambda path: shutil.copyfile(first, path))
+        write_atomically(place, lambda path: shutil.copy2(first, path))
 
 
 def _write(place: Path, text: str) -> None:

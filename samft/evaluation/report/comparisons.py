@@ -32,6 +32,7 @@ from samft.evaluation.report.wording import (
     score_head,
     score_named,
     signed,
+    too_few,
 )
 
 Labelled = tuple[tuple[str, ...], ByModel]
@@ -49,9 +50,13 @@ def by_prompt(results: Results) -> Section:
     if not prompts:
         return Section(key="prompts", title="Scores by prompt", blocks=[])
     rows = [_prompt_row(results, prompt) for prompt in prompts]
-    head = ["Prompt", "Objects", *results.models]
+    compared = [name for name in (results.main, results.reference) if name]
+    others = [name for name in results.models if name not in compared]
+    head = ["Prompt", *compared]
     if results.reference:
-        head += ["Change", _interval_head(results), _SIDES, "Reading"]
+        # Before the others: on small screens the end of a wide table is out of sight.
+        head += ["Change", _interval_head(results), "Reading", _SIDES]
+    head += [*others, "Objects"]
     text = "Mean IoU over all objects; 1 is perfect, 0 is no overlap. The best is bold."
     if results.reference:
         text += (
@@ -70,7 +75,8 @@ def by_prompt(results: Results) -> Section:
 def by_click(results: Results) -> Section:
     """Return the click curve: IoU after each click, and how many clicks are needed."""
     clicks = results.content["clicks"]
-    models = [model for model in results.models if clicks.get(model, {}).get("iou")]
+    # A click alone is in the table of prompts.
+    models = [m for m in results.models if len(clicks.get(m, {}).get("iou", ())) > 1]
     if not models:
         return Section(key="clicks", title="Further clicks", blocks=[])
     most = max(len(clicks[model]["iou"]) for model in models)
@@ -113,7 +119,8 @@ def by_click(results: Results) -> Section:
 def by_size(results: Results) -> Section:
     """Return the scores of small, medium and large objects."""
     blocks: list[Block] = []
-    for name, bins in results.content["by_size"].items():
+    for name, every in results.content["by_size"].items():
+        bins = [entry for entry in every if entry["scores"]]  # others say nothing
         if not bins:
             continue
         prompts = leading_prompts({prompt for entry in bins for prompt in entry["scores"]})
@@ -239,25 +246,28 @@ def all_scores(
 def reading(entry: Mapping[str, Any]) -> Cell:  # Any: a difference of `Results`
     """Say in a word what a difference means."""
     if not entry["clear"] or not math.isfinite(entry["mean"]):
-        return Cell("no clear change")
+        return Cell("too few cases" if too_few(entry) else "not clear")
     return Cell("better", "good") if entry["mean"] > 0 else Cell("worse", "bad")
 
 
 def _prompt_row(results: Results, prompt: str) -> list[Cell]:
     scores = results.content["scores"][prompt]
     values = [results.score(prompt, model) for model in results.models]
-    row = [
-        Cell(prompt_label(prompt)),
-        Cell(_count_of(scores)),
-        *_best_cells(values, "iou"),
-    ]
-    if not results.reference:
-        return row
+    cells = dict(zip(results.models, _best_cells(values, "iou"), strict=True))
+    compared = [name for name in (results.main, results.reference) if name]
+    row = [Cell(prompt_label(prompt)), *(cells.pop(name) for name in compared)]
+    if results.reference:
+        row += _change_cells(results, prompt)
+    return [*row, *cells.values(), Cell(_count_of(scores))]
+
+
+def _change_cells(results: Results, prompt: str) -> list[Cell]:
     entry = results.difference(prompt)
     if entry is None:
-        change = results.score(prompt, results.main) - results.score(prompt, results.reference)
-        return [*row, Cell(signed(change)), *words(*[MISSING] * 2), Cell("not compared")]
-    return [*row, *_difference_cells(entry), reading(entry)]
+        gap = results.score(prompt, results.main) - results.score(prompt, results.reference)
+        return [Cell(signed(gap)), Cell(MISSING), Cell("not compared"), Cell(MISSING)]
+    change, ends, sides = _difference_cells(entry)
+    return [change, ends, reading(entry), sides]
 
 
 def _difference_cells(entry: Mapping[str, Any]) -> list[Cell]:  # Any: a difference of `Results`

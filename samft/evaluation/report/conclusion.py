@@ -20,6 +20,7 @@ from samft.evaluation.report.wording import (
     percent,
     prompt_phrase,
     signed,
+    too_few,
 )
 
 FEW_CASES: Final = 20
@@ -28,7 +29,10 @@ _CLOSE = 0.005  # IoU or Dice; differences without an interval are called equal 
 _IGNORED = 0.5  # share of objects with the same answer to another object's prompt
 _SPLITS: Final = {"test": "test", "val": "validation"}
 _CALLED: Final = {"tuned": "the tuned model", "zero-shot": "the untuned model (zero-shot)"}
-_NOT_WORTH_IT: Final = "a SAM is not worth it for this prompt"
+_NOT_WORTH: Final = "a SAM is not worth it for this prompt"
+_NOT_SHOWN: Final = "it is not shown that a SAM is worth it for this prompt"
+_FEW_STEPS: Final = 500
+"""A network that begins with random weights has not learnt much after fewer."""
 _OUTCOMES: Final = ("better", "worse", "unclear")
 
 Entry = Mapping[str, Any]  # Any: a difference of `Results`
@@ -106,6 +110,8 @@ def _headline(outcomes: Mapping[str, Sequence[tuple[str, Entry]]]) -> str:
         return "Training made the model better" + (f" with all {total} prompts" * (total > 1))
     if worse == total:
         return "Training made the model worse" + (f" with all {total} prompts" * (total > 1))
+    if unclear == total and all(too_few(entry) for _, entry in outcomes["unclear"]):
+        return "Too few cases to say whether training helped"
     if unclear == total:
         return "No clear difference between the tuned and the untuned model"
     parts = [
@@ -122,7 +128,8 @@ def _compared_on(results: Results) -> str:
     parts = [counted(data[name], name[:-1]) for name in ("cases", "images", "objects")]
     models = listed(_called(name) for name in (results.main, results.reference) if name)
     verb = "were asked" if results.reference else "was asked"
-    levels = [entry["level"] for entry in results.content["differences"]]
+    entries = results.content["differences"]
+    levels = [entry["level"] for entry in entries if math.isfinite(entry["low"])]
     shown = f" Ranges are {percent(levels[0])} intervals." if levels else ""
     return f"{_start(models)} {verb} about the {split} split: {listed(parts)}.{shown}"
 
@@ -130,15 +137,17 @@ def _compared_on(results: Results) -> str:
 def _changes(
     results: Results, outcomes: Mapping[str, Sequence[tuple[str, Entry]]]
 ) -> Iterator[str]:
-    starts = {
-        "better": "Training raised the mean IoU with",
-        "worse": "It lowered the mean IoU with",
-        "unclear": "It made no clear difference with",
+    verbs = {
+        "better": "raised the mean IoU with",
+        "worse": "lowered the mean IoU with",
+        "unclear": "made no clear difference with",
     }
+    subject = "Training"
     for name in _OUTCOMES:
         if outcomes[name]:
             told = [_change(results, prompt, entry) for prompt, entry in outcomes[name]]
-            yield f"{starts[name]} {'; '.join(told)}."
+            yield f"{subject} {verbs[name]} {'; '.join(told)}."
+            subject = "It"
 
 
 def _change(results: Results, prompt: str, entry: Entry) -> str:
@@ -163,39 +172,107 @@ def _baselines(results: Results) -> Iterator[str]:
         best = max(known, key=lambda name: known[name])
         told = f"With {prompt_phrase(prompt)}, the best simple baseline ({best}) reaches "
         told += f"{number(known[best])}"
-        gap = own - known[best]
-        if gap < -_CLOSE:
-            yield f"{told}, {number(-gap)} more than {_called(results.main)}: {_NOT_WORTH_IT}."
-        elif gap <= _CLOSE:
-            yield f"{told}, as much as {_called(results.main)}: {_NOT_WORTH_IT}."
+        gap = _gap(results, prompt, best)
+        if gap.sign < 0:
+            yield f"{told}, {gap.told(_called(results.main))}: {_NOT_WORTH}."
+        elif gap.sign == 0:
+            yield f"{told}, {gap.told(_called(results.main))}: {_NOT_SHOWN}."
         elif not told_of_gain:
             told_of_gain = True
-            yield f"{told}, {number(gap)} less than {_called(results.main)}."
+            yield f"{told}, {gap.told(_called(results.main))}."
+
+
+class _Gap(NamedTuple):
+    """How much better the model is than another one.
+
+    Args:
+        size: Its score minus the other's.
+        sign: Whether it is better (1), worse (-1) or neither.
+        shown: The range of the difference, in brackets; empty where it is not known.
+    """
+
+    size: float
+    sign: int
+    shown: str
+
+    def told(self, model: str) -> str:
+        """Return what the other's score is beside that of the model."""
+        if self.sign:
+            word = "less" if self.sign > 0 else "more"
+            return f"{number(abs(self.size))} {word}{self.shown} than {model}"
+        if self.shown:
+            return f"not clearly different from {model}{self.shown}"
+        return f"as much as {model}"
+
+
+def _gap(results: Results, prompt: str, other: str) -> _Gap:
+    """Compare the model with another one.
+
+    Without a range, or with one from so few cases that nothing can be clear, a difference is taken
+    for one from `_CLOSE` on; the warnings say how much that is worth.
+    """
+    entry = results.difference(prompt, other=other)
+    if entry is None or not math.isfinite(entry["mean"]):
+        size = results.score(prompt, results.main) - results.score(prompt, other)
+        return _Gap(size, _sign(size, _CLOSE), "")
+    size = entry["mean"]
+    shown = ""
+    if math.isfinite(entry["low"]):
+        shown = f" (the difference is {interval(entry['low'], entry['high'])})"
+    if not shown or too_few(entry):
+        return _Gap(size, _sign(size, _CLOSE), shown)
+    return _Gap(size, _sign(size, 0.0) if entry["clear"] else 0, shown)
+
+
+def _sign(value: float, least: float) -> int:
+    return (value > least) - (value < -least)
 
 
 def _unet(results: Results) -> Iterator[str]:
-    """Compare whole images with those of a U-Net."""
-    images = results.content["images"]
+    """Compare with a U-Net: objects that are asked for, and whole images."""
+    prompts = leading_prompts(results.content["scores"])
     for unet in results.of_kind("unet"):
-        prompts = [prompt for prompt in in_order(images) if unet in images[prompt]]
-        both = [prompt for prompt in prompts if results.main in images[prompt]]
-        if not both:
-            continue
-        prompt = both[0]
-        own, other = (_mean_dice(images[prompt][name]) for name in (results.main, unet))
-        if not (math.isfinite(own) and math.isfinite(other)):
-            continue
-        told = (
-            f"Over whole images, {_called(results.main)} with {prompt_phrase(prompt)} reaches Dice "
-            f"{number(own)}, the {U_NET} trained on the same images {number(other)}."
+        better, told = [], []
+        for prompt in prompts:
+            own, other = (results.score(prompt, name) for name in (results.main, unet))
+            if not (math.isfinite(own) and math.isfinite(other)):
+                continue
+            gap = _gap(results, prompt, unet)
+            better += [prompt] if gap.sign > 0 else []
+            score = f"{number(other)} with {prompt_phrase(prompt)}"
+            told.append(f"{score}, {gap.told(_called(results.main))}")
+        if told:
+            yield f"The {U_NET} trained on the same images reaches {'; '.join(told)}."
+        yield from _worth(results, unet, better, prompts)
+
+
+def _worth(
+    results: Results, unet: str, better: Sequence[str], prompts: Sequence[str]
+) -> Iterator[str]:
+    """Say what the scores of a U-Net mean for whoever has to choose."""
+    images = results.content["images"]
+    both = [p for p in in_order(images) if unet in images[p] and results.main in images[p]]
+    if not both:
+        return
+    own, other = (_mean_dice(images[both[0]][name]) for name in (results.main, unet))
+    if not (math.isfinite(own) and math.isfinite(other)):
+        return
+    told = (
+        f"Over whole images, {_called(results.main)} with {prompt_phrase(both[0])} reaches Dice "
+        f"{number(own)}, the {U_NET} {number(other)}."
+    )
+    worth = [prompt for prompt in prompts if prompt in better]
+    if worth:
+        yield f"{told} A SAM is worth it here where {_given(worth)} can be given."
+    else:
+        yield (
+            f"{told} For finding all objects at once the {U_NET} does as well; a SAM is worth "
+            "it where single objects are picked or corrected by hand."
         )
-        if own > other + _CLOSE:
-            yield f"{told} A SAM is worth it here where prompts can be given."
-        else:
-            yield (
-                f"{told} For finding all objects at once the {U_NET} does as well; a SAM is worth "
-                "it where single objects are picked or corrected by hand."
-            )
+
+
+def _given(prompts: Sequence[str]) -> str:
+    return listed(prompt_phrase(prompt) for prompt in prompts)
 
 
 def _called(model: str) -> str:
@@ -215,7 +292,8 @@ def _mean_dice(by_class: Mapping[str, Mapping[str, float]]) -> float:
 
 def _warnings(results: Results) -> list[str]:
     content = results.content
-    groups = [entry["num_groups"] for entry in content["differences"]]
+    # Of IoU, which every object has; distances are missing where an answer is empty.
+    groups = [e["num_groups"] for e in content["differences"] if e["score"] == "iou"]
     cases = min([*(g for g in groups if math.isfinite(g)), content["data"]["cases"]])
     found = []
     if math.isfinite(cases) and cases < FEW_CASES:
@@ -236,7 +314,23 @@ def _warnings(results: Results) -> list[str]:
         found.append(
             "The untuned model was not tested, so it is not known whether training helped."
         )
-    return [*found, *_empty_answers(results)]
+    return [*found, *_short_unets(results), *_empty_answers(results)]
+
+
+def _short_unets(results: Results) -> Iterator[str]:
+    """Say of U-Nets that had no time to learn that they prove nothing."""
+    for model in results.content["models"]:
+        steps = model.get("steps")
+        known = isinstance(steps, int) and not isinstance(steps, bool)
+        if model["kind"] != "unet" or not known:
+            continue
+        if model.get("finished") is False:
+            yield f"The training of the {U_NET} was interrupted after {count(steps)} steps."
+        elif steps < _FEW_STEPS:
+            yield (
+                f"The {U_NET} made only {count(steps)} steps in the time it had. To know what it "
+                "can do, give it more: samft baseline RUN --minutes M --overwrite."
+            )
 
 
 def _empty_answers(results: Results) -> Iterator[str]:

@@ -19,6 +19,8 @@ _WHOLE: Final = re.compile(_START)
 # In a sentence a path has no clear end: everything up to the next mark that ends one is taken.
 _INSIDE: Final = re.compile(rf"(?<![\w./\\~…)]){_START}[^\"'<>,;:()\[\]\n]*")
 _HOME: Final = re.compile(r"(?i)(?:.*[/\\])?(?:home|users)[/\\]+[^/\\]+[/\\]*|~[^/\\]*[/\\]*")
+# Data that comes with a package, or with samft itself.
+_PUBLIC: Final = re.compile(r"(?:package|example):\w[\w-]*(?:/[\w-]+)?")
 _SEPARATORS: Final = re.compile(r"[/\\]+")
 
 
@@ -61,12 +63,16 @@ class Privacy:
         if "runs" in parts[:-1]:
             start = len(parts) - 1 - parts[::-1].index("runs")
             return "/".join(parts[start:])
+        if len(parts) > 2 and parts[-1].isdigit() and not _HOME.fullmatch("/".join(parts[:-1])):
+            return "/".join(parts[-2:])  # the number of a run says nothing by itself
         return parts[-1] if parts else text
 
     def last_part(self, path: str) -> str:
         """Return the last part of a folder, with a mark that something was left out."""
         parts = [part for part in _SEPARATORS.split(path) if part not in ("", ".")]
-        if self.keep_names or (len(parts) < 2 and not _WHOLE.match(path)):
+        if self.keep_names or _PUBLIC.fullmatch(path):
+            return path
+        if len(parts) < 2 and not _WHOLE.match(path):
             return path
         # The last part of somebody's home folder is their name.
         return f"…/{parts[-1]}" if parts and not _HOME.fullmatch(path) else "…"

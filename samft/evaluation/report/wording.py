@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from samft.evaluation.differences import FEWEST_CASES
 
 MISSING: Final = "\N{EN DASH}"
 U_NET: Final = "U\N{NON-BREAKING HYPHEN}Net"
+NO_INTERVAL: Final = "no interval"
 MINUS: Final = "\N{MINUS SIGN}"
 
 _PROMPTS: Final = {"box": "box", "loose_box": "loose box", "auto": "no prompt"}
@@ -131,8 +134,16 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float, digits: int = 3) -> str:
-    """Return both ends of an interval."""
+    """Return both ends of an interval; there is none where there is but one case to draw."""
+    if math.isnan(low) or math.isnan(high):
+        return NO_INTERVAL
     return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
+def too_few(entry: Mapping[str, Any]) -> bool:  # Any: a difference of `Results`
+    """Return whether a difference comes from so few cases that nothing can be clear."""
+    groups: float = entry["num_groups"]
+    return groups < FEWEST_CASES
 
 
 def count(value: float) -> str:

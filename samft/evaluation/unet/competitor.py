@@ -116,7 +116,7 @@ class UNetCompetitor(Competitor):
             "weights_sha256": model_key(self.net),
             **{
                 name: self.facts[name]
-                for name in ("seconds", "steps", "device")
+                for name in ("seconds", "steps", "epochs", "device", "finished")
                 if name in self.facts
             },
         }

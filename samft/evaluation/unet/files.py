@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 import samft
 from samft.errors import CheckpointError, ConfigError
@@ -20,6 +21,8 @@ FOLDER: Final = "baselines"
 """Folder of the baselines in a run folder."""
 CHECKPOINT: Final = "unet.ckpt"
 FACTS: Final = "unet.json"
+UNFINISHED: Final = "unet.part.ckpt"
+"""The best so far of a training that goes on or was interrupted."""
 _FORMAT, _VERSION = "samft-unet", 1
 _FIX = "train it again with samft baseline RUN --overwrite"
 
@@ -56,7 +59,7 @@ def save_unet(trained: Trained, path: Path, facts: dict[str, Any]) -> None:  # A
         "format": _FORMAT,
         "version": _VERSION,
         "hyper_parameters": module.shape.to_dict(),
-        "state_dict": {name: value.clone() for name, value in module.net.state_dict().items()},
+        "state_dict": _weights(module),
         "split": module.split,
         "facts": known,
     }
@@ -65,6 +68,16 @@ def save_unet(trained: Trained, path: Path, facts: dict[str, Any]) -> None:  # A
     history = [_plain(row) for row in trained.history]
     text = json.dumps(known | {"history": history}, indent=2, allow_nan=False) + "\n"
     write_atomically(path.with_suffix(".json"), lambda place: place.write_text(text, "utf-8"))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what an interrupted training left.
+
+    Args:
+        folder: Of the baselines.
+    """
+    for place in (folder / UNFINISHED, (folder / UNFINISHED).with_suffix(".json")):
+        place.unlink(missing_ok=True)
 
 
 def load_module(path: Path) -> tuple[UNetModule, dict[str, Any]]:  # Any: JSON
@@ -113,6 +126,18 @@ def load_module(path: Path) -> tuple[UNetModule, dict[str, Any]]:  # Any: JSON
         ) from error
     facts = content.get("facts")
     return module.eval(), dict(facts) if isinstance(facts, dict) else {}
+
+
+def _weights(module: UNetModule) -> dict[str, Tensor]:
+    """Return the weights on the CPU; those that the network knows by two names only once."""
+    copies: dict[int, Tensor] = {}
+    state = module.net.state_dict()
+    return {
+        name: copies.setdefault(value.data_ptr(), value.detach().to("cpu", copy=True))
+        if value.numel()
+        else value
+        for name, value in state.items()
+    }
 
 
 def _plain(row: dict[str, float]) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from samft.evaluation.unet.module import SCORE, UNetModule
 
 Show = Callable[[float, int], None]
 """Told the share of a budget that is used up, and the step."""
+Keep = Callable[["Trained"], None]
+"""Given the U-Net as it is whenever it has validated better than before."""
 
 _VALIDATIONS: Final = 10
 _CLIP = 12.0  # of the gradient's norm, as in nnU-Net
@@ -61,7 +63,8 @@ class Trained:
     """A U-Net after its training.
 
     Args:
-        module: With the best weights, on the CPU, in evaluation mode.
+        module: With the best weights, on the CPU, in evaluation mode; what `Keep` is given is
+            still being trained.
         seconds: Wall time of the training without validation.
         total_seconds: With validation.
         steps: Optimiser steps.
@@ -131,6 +134,8 @@ class KeepBest(Callback):
     """
 
     def __init__(self, clock: TrainingTime) -> None:
+        self.on_best: Callable[[], None] | None = None
+        """Called when the weights that the module has are the best so far."""
         self.history: list[dict[str, float]] = []
         self.best_step = 0
         self._clock = clock
@@ -155,6 +160,8 @@ class KeepBest(Callback):
                 name: value.detach().to("cpu", copy=True)
                 for name, value in pl_module.state_dict().items()
             }
+            if self.on_best is not None:
+                self.on_best()
 
     @property
     def row(self) -> dict[str, float] | None:
@@ -183,6 +190,7 @@ def train_unet(
     precision: str | None = None,
     seed: int = 0,
     show: Show | None = None,
+    keep: Keep | None = None,
 ) -> Trained:
     """Train on a datamodule's training split and keep the weights that validate best.
 
@@ -197,6 +205,7 @@ def train_unet(
         precision: Lightning's name of it; default: 32 bits.
         seed: Of what is random beside the data.
         show: See `StayInBudget`.
+        keep: Given the best so far after every validation that was the best.
 
     Raises:
         TrainingError: if the weights are no longer numbers at the end.
@@ -208,24 +217,31 @@ def train_unet(
     # In this order: the clock starts again when the best weights have been copied.
     trainer = _trainer(budget, device, precision, callbacks=[best, clock])
     start = time.monotonic()
+
+    def so_far() -> Trained:
+        row = best.row
+        module.split = row is None or not row["f1_split"] < row["f1_whole"]
+        return Trained(
+            module=module,
+            seconds=clock.seconds,
+            total_seconds=time.monotonic() - start,
+            steps=trainer.global_step,
+            epochs=round(trainer.global_step / trainer.num_training_batches, 2),
+            best_step=best.best_step,
+            best=row or {},
+            history=best.history,
+            device=device_name(trainer.strategy.root_device),
+        )
+
+    if keep is not None:
+        best.on_best = lambda: keep(so_far())
     trainer.fit(module, datamodule=data)
-    total = time.monotonic() - start
+    found = so_far()
     best.restore(module, trainer.global_step)
-    row = best.row
-    module.split = row is None or not row["f1_split"] < row["f1_whole"]
+    found = replace(found, best_step=best.best_step)
     module.to("cpu").eval()
     _check_finite(module, trainer.global_step)
-    return Trained(
-        module=module,
-        seconds=clock.seconds,
-        total_seconds=total,
-        steps=trainer.global_step,
-        epochs=round(trainer.global_step / trainer.num_training_batches, 2),
-        best_step=best.best_step,
-        best=row or {},
-        history=best.history,
-        device=device_name(trainer.strategy.root_device),
-    )
+    return found
 
 
 def _trainer(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from samft.data.readers.json_files import kind_of, read_json
-from samft.data.readers.limits import unreadable
 from samft.errors import DatasetError
 
 _EXPECTED = "a list of {image_id, category_id, bbox: [x, y, width, height], score}"
@@ -72,7 +71,7 @@ class DetectedBoxes:
     def notes(self) -> list[str]:
         """Say what was left out, a sentence for each reason."""
         return [
-            f"{number} boxes {_DROPPED[reason]} were left out"
+            f"boxes {_DROPPED[reason]} were left out: {number}"
             for reason, number in sorted(self.dropped.items())
         ]
 
@@ -110,7 +109,13 @@ def read_boxes(path: Path, ids: BoxIds) -> DetectedBoxes:
     """
     content = read_json(path, _EXPECTED)
     if not isinstance(content, list):
-        raise unreadable(path, kind_of(content), _EXPECTED)
+        raise DatasetError(
+            "this is no results file",
+            where=path,
+            found=kind_of(content),
+            expected=_EXPECTED,
+            fix="give a detector's results; the true boxes are taken where there is no --boxes",
+        )
     boxes = DetectedBoxes()
     for number, entry in enumerate(content):
         _add(boxes, _checked(entry, path, number), ids)

@@ -148,7 +148,7 @@ def run_instances(
         report.instances += _score(report, sample, truth, given, answer, settings,
                                    own=boxes is None)  # fmt: skip
     if left_out:
-        report.notes.append(f"{left_out} objects without class or without a pixel were left out")
+        report.notes.append(f"objects without class or without a pixel were left out: {left_out}")
     if boxes is not None:
         report.notes += boxes.notes()
     return report

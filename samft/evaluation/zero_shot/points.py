@@ -23,6 +23,7 @@ from samft.inference.masks import answer, original_masks, prompts_at_once
 from samft.metrics.clicks import ClickCurve
 from samft.metrics.objects import mask_scores
 from samft.models.sam import Sam
+from samft.prompts.ambiguity import answers_for, is_ambiguous
 from samft.prompts.corrections import corrective_points
 from samft.prompts.sampling import center_points, sample_points
 from samft.seeding import generator_for
@@ -43,7 +44,8 @@ class ClickedObject:
         class_index: Index into the data's classes, or `NO_CLASS`.
         area: True pixels, original frame.
         iou: After each click, of the mask that the model ranks first.
-        oracle: After each click, of the mask that the truth ranks first; empty if not played.
+        oracle: After each click, where the truth chose among the masks of the first; empty if not
+            played.
     """
 
     sample_id: str
@@ -78,7 +80,7 @@ class PointReport:
         """Return what `ClickCurve` says of all objects.
 
         Args:
-            oracle: Of the masks that the truth ranks first.
+            oracle: Of the game in which the truth chose the first mask.
         """
         curve = ClickCurve(most=self.clicks, report=REPORTED_CLICKS)
         curve.update(torch.zeros(0, self.clicks), case_id="")  # there may be nothing else
@@ -104,7 +106,8 @@ class PointReport:
             f"iou_click{number}": {item.name: item.iou[number - 1] for item in self.objects}
             for number in reported
         }
-        notes = () if self.num_hidden == 0 else (f"{self.num_hidden} objects without a pixel",)
+        left_out = f"objects without a pixel were left out: {self.num_hidden}"
+        notes = () if self.num_hidden == 0 else (left_out,)
         return Outcome(
             scores=scores,
             rows=tuple(self._row(item, class_names) for item in self.objects),
@@ -256,11 +259,20 @@ def _corrected(prompts: PromptBatch, masks: Tensor, target: _Target) -> PromptBa
 def _best_by_truth(
     sam: Sam, embeddings: Tensor, prompts: PromptBatch, target: _Target
 ) -> MaskOutput:
-    """Return the one of three masks with the largest IoU for each prompt, M = 1."""
+    """Return the one of three masks with the largest IoU for each prompt, M = 1.
+
+    A prompt that is clear has one answer, and there is nothing to choose: the three masks are only
+    ever trained to answer ambiguous ones.
+    """
+    ambiguous = is_ambiguous(prompts)
+    if not bool(ambiguous.any()):
+        return answer(sam, embeddings, prompts)
     rows = torch.arange(prompts.num_prompts, device=embeddings.device)
     output = MaskOutput.cat(
         [
-            sam.decode(embeddings, prompts.select(part), multimask=True)
+            answers_for(
+                sam.decode(embeddings, prompts.select(part), multimask=None), ambiguous[part]
+            )
             for part in torch.split(rows, prompts_at_once(embeddings, most=_OBJECTS_AT_ONCE))
         ]
     )

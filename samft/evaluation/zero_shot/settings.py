@@ -21,8 +21,9 @@ class PointSettings(Settings):
             its boundary, or a `random` pixel of it. All further points fall on the pixel of the
             error region that is farthest from its boundary.
         clicks: Points given, one after another; the mean IoU is reported after 1, 2, 3, 5 and 9.
-        oracle: Also play the case in which the best of three masks is chosen by the truth after
-            every point, where otherwise the model ranks its masks itself.
+        oracle: Also play the case in which the truth chooses among the three masks of the first
+            point, where otherwise the model ranks its masks itself. Further points leave one mask,
+            and nothing to choose.
         feed_mask: Hand the mask of the points before back with every further point.
         seed: Of the random first points.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -53,9 +53,9 @@ def text_tokens(encoder: TextEncoder, texts: Sequence[str], sam: Sam) -> Tensor:
     """Return a prompt token for each text, (T, D), on the model's device.
 
     Raises:
-        ConfigError: if the encoder does not give what `TextEncoder` says.
+        ConfigError: if the encoder fails, or does not give what `TextEncoder` says.
     """
-    return _tokens(encoder, encoder.embed_texts(list(texts)), len(texts), sam)
+    return _tokens(encoder, lambda: encoder.embed_texts(list(texts)), len(texts), sam)
 
 
 def crop_tokens(encoder: TextEncoder, crops: Tensor, inside: Tensor, sam: Sam) -> Tensor:
@@ -68,9 +68,9 @@ def crop_tokens(encoder: TextEncoder, crops: Tensor, inside: Tensor, sam: Sam) -
         sam: The model.
 
     Raises:
-        ConfigError: if the encoder does not give what `TextEncoder` says.
+        ConfigError: if the encoder fails, or does not give what `TextEncoder` says.
     """
-    return _tokens(encoder, encoder.embed_crops(crops, inside), len(crops), sam)
+    return _tokens(encoder, lambda: encoder.embed_crops(crops, inside), len(crops), sam)
 
 
 def decode_with_tokens(
@@ -111,12 +111,31 @@ def decode_with_tokens(
     return output
 
 
-def _tokens(encoder: TextEncoder, embeddings: Tensor, count: int, sam: Sam) -> Tensor:
+def one_line(error: Exception) -> str:
+    """Return what went wrong in somebody else's code, short enough for a message."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _given(name: str, ask: Callable[[], Tensor]) -> Tensor:
+    """Return what an encoder gives; its own errors are not samft's."""
+    try:
+        return ask()
+    except Exception as error:
+        raise ConfigError(
+            "the encoder failed",
+            where=name,
+            found=one_line(error),
+            fix="SAMFT_DEBUG=1 shows where",
+        ) from error
+
+
+def _tokens(encoder: TextEncoder, embed: Callable[[], Tensor], count: int, sam: Sam) -> Tensor:
     name = type(encoder).__name__
     width = sam.config.embed_dim
+    embeddings = _given(name, embed)
     if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or len(embeddings) != count:
         raise _unfit(name, "embeddings", embeddings, f"({count}, width)")
-    tokens = encoder.project(F.normalize(embeddings.float(), dim=1))
+    tokens = _given(name, lambda: encoder.project(F.normalize(embeddings.float(), dim=1)))
     if not isinstance(tokens, Tensor) or tuple(tokens.shape) != (count, width):
         raise _unfit(name, "prompt tokens", tokens, f"({count}, {width})")
     if not bool(torch.isfinite(tokens).all()):

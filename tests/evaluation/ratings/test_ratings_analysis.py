@@ -93,6 +93,14 @@ def test_cases_in_place_of_objects_give_wider_intervals_where_they_are_alike() -
     assert whole.high - whole.low > 2 * (single.high - single.low)
 
 
+def test_too_few_to_be_resampled_is_worth_a_note() -> None:
+    jobs = {job.code: job for job in plan_jobs(targets(30, cases=4), ["a"], seed=0)}
+    sheets = [RatedSheet(rater="anna", ratings=dict.fromkeys(jobs, 5.0))]
+    assert analyse(jobs, sheets, samples=9).notes == []
+    (note,) = analyse(jobs, sheets, samples=9, by="case").notes
+    assert note == "fewer than 20 cases: the intervals are too narrow"
+
+
 def test_equal_ratings_have_no_t() -> None:
     jobs, sheets = _study({"a": [5.0] * 30, "b": [4.0] * 30})
     found = analyse(jobs, sheets, samples=100)

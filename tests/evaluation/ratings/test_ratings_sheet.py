@@ -86,6 +86,28 @@ def test_nothing_says_whose_masks_they_are(study) -> None:
     assert "secret_model" in (out / "key.csv").read_text("utf-8")
 
 
+def test_times_of_the_pictures_say_nothing(study) -> None:
+    pictures = [path for folder in study[2] for path in (folder / "views").iterdir()]
+    assert len({path.stat().st_mtime_ns for path in pictures}) == 1
+
+
+def test_a_browser_keeps_ratings_of_other_pictures_apart(study, tmp_path) -> None:
+    _, jobs, folders = study
+    masks = shown(jobs)
+    same = write_sheets(jobs, masks, tmp_path / "same", max_side=200)
+    masks[-1].mask[5:9, 5:9] = True  # the model was trained again; all is one array
+    other = write_sheets(jobs, masks, tmp_path / "other", max_side=200)
+    names = [_study_of(each[0]) for each in (folders, same, other)]
+    assert names[0] == names[1]
+    assert names[1] != names[2]
+
+
+def _study_of(folder) -> str:
+    found = re.search(r'data-study="([^"]+)"', (folder / "index.html").read_text("utf-8"))
+    assert found is not None
+    return found[1]
+
+
 def test_the_page_needs_nothing_from_the_net(study) -> None:
     page = (study[2][0] / "index.html").read_text("utf-8")
     assert not re.search(r"https?:|//\w|@import|url\(", page.replace("// A spreadsheet", ""))

@@ -47,23 +47,23 @@ def test_the_main_table_holds_the_scores_and_differences_of_the_test(results):
     content = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
     head, *rows = table_of(markdown_of(results), "Mean IoU by prompt")
     assert head == [
-        *("Prompt", "Objects", "tuned", "zero-shot", "filled\\_box", "otsu", "unet"),
-        *("Change", "95 % interval", "Better / worse", "Reading"),
+        *("Prompt", "tuned", "zero-shot", "Change", "95 % interval", "Reading", "Better / worse"),
+        *("filled\\_box", "otsu", "unet", "Objects"),
     ]
     assert [row[0] for row in rows] == ["box", "loose box", "1 click", "2 clicks"]
     for row, prompt in zip(rows, ("box", "loose_box", "point1", "point2"), strict=True):
         scores = content["scores"][prompt]
-        assert row[1] == "24"
-        assert row[2] == f"{scores['tuned']['iou']:.3f}"
-        assert row[3] == f"{scores['zero-shot']['iou']:.3f}"
+        assert row[10] == "24"
+        assert row[1] == f"{scores['tuned']['iou']:.3f}"
+        assert row[2] == f"{scores['zero-shot']['iou']:.3f}"
         (entry,) = [
             e for e in content["differences"] if (e["prompt"], e["model"]) == (prompt, "tuned")
         ]
-        assert row[7] == f"{entry['mean']:+.3f}"
-        assert row[8] == f"{entry['low']:+.3f} to {entry['high']:+.3f}"
-        assert row[9] == f"{entry['better']} / {entry['worse']}"
-        assert row[10] == "better"
-    assert rows[2][4] == wording.MISSING
+        assert row[3] == f"{entry['mean']:+.3f}"
+        assert row[4] == f"{entry['low']:+.3f} to {entry['high']:+.3f}"
+        assert row[5] == "better"
+        assert row[6] == f"{entry['better']} / {entry['worse']}"
+    assert rows[2][7] == wording.MISSING
 
 
 def test_the_table_of_images_is_the_mean_of_the_file_worst_first(results):
@@ -106,6 +106,31 @@ def test_only_the_worst_images_are_shown_of_very_many(results, monkeypatch):
     assert len(table_of(text, "Dice of whole images, the worst tuned first")) == 3
 
 
+def test_sizes_that_no_object_has_are_left_out(results):
+    content = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    bins = content["by_size"]["coco"]
+    assert table_of(markdown_of(results), "Mean IoU by size: the size classes of COCO")
+    bins[-1] |= {"label": "gigantic", "num_objects": 0, "scores": {}}
+    edited(results, **content)
+    assert "gigantic" not in markdown_of(results)
+
+
+def test_a_unet_that_had_no_time_or_was_interrupted_is_warned_of(results):
+    content = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    unet = next(model for model in content["models"] if model["kind"] == "unet")
+    unet["steps"] = 15
+    edited(results, **content)
+    assert f"> The {wording.U_NET} made only 15 steps" in markdown_of(results)
+    unet |= {"steps": 1500, "finished": False}
+    edited(results, **content)
+    assert "was interrupted after 1 500 steps." in markdown_of(results)
+    unet["finished"] = True
+    edited(results, **content)
+    text = markdown_of(results)
+    assert "interrupted" not in text
+    assert "made only" not in text
+
+
 def difference(**changes):
     names = {"prompt": "box", "score": "iou", "model": "tuned", "reference": "zero-shot"}
     ends = {"mean": 0.1, "low": 0.05, "high": 0.15, "level": 0.95, "clear": True}
@@ -129,14 +154,14 @@ def test_the_verdict_says_what_became_better_worse_and_neither(results):
     )
     assert "> Training made answers to a loose box worse. Use the untuned model for these." in text
     _, *rows = table_of(text, "Mean IoU by prompt")
-    assert [row[10] for row in rows] == ["better", "worse", "no clear change", "not compared"]
+    assert [row[5] for row in rows] == ["better", "worse", "not clear", "not compared"]
 
 
 def test_a_difference_given_the_other_way_round_is_turned(results):
     turned = {"model": "zero-shot", "reference": "tuned", "mean": -0.1, "low": -0.15}
     edited(results, differences=[difference(**turned, high=-0.05, better=1, worse=9)])
     _, row, *_ = table_of(markdown_of(results), "Mean IoU by prompt")
-    assert row[7:] == ["+0.100", "+0.050 to +0.150", "9 / 1", "better"]
+    assert row[3:7] == ["+0.100", "+0.050 to +0.150", "better", "9 / 1"]
 
 
 def test_few_cases_a_missing_test_split_and_empty_answers_are_warned_of(results):
@@ -149,10 +174,34 @@ def test_few_cases_a_missing_test_split_and_empty_answers_are_warned_of(results)
 
 def test_it_is_said_whether_a_sam_is_worth_it(results):
     content = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
-    assert "A SAM is worth it here where prompts can be given." in markdown_of(results)
+    unet = difference(reference="unet", mean=0.05, low=0.02, high=0.08)
+    same = difference(prompt="point1", reference="unet", mean=0.01, low=-0.01, high=0.03)
+    simple = difference(reference="filled_box", mean=0.2, low=0.1, high=0.3)
+    content["differences"] += [unet, same | {"clear": False}, simple]
+    edited(results, **content)
+    text = markdown_of(results)
+    assert "0.050 less (the difference is +0.020 to +0.080) than the tuned model" in text
+    assert (
+        "not clearly different from the tuned model (the difference is "
+        "\N{MINUS SIGN}0.010 to +0.030)" in text
+    )
+    assert "0.200 less (the difference is +0.100 to +0.300) than the tuned model." in text
+    assert "A SAM is worth it here where a box" in text
+    few = unet | {"num_groups": 5, "clear": False}
+    edited(results, differences=[*content["differences"][:-3], few])
+    assert "| too few cases |" in markdown_of(results)
+    rows = table_of(text, "tuned minus each of the others, IoU")[1:]
+    assert [row[:2] for row in rows] == [
+        *(["box", "filled\\_box"], ["box", "unet"], ["1 click", "unet"])
+    ]
+
+
+def test_without_a_range_a_gap_of_a_hundredth_counts(results):
+    content = json.loads((results / "metrics.json").read_text(encoding="utf-8"))
+    assert "a SAM is not worth it" not in markdown_of(results)
     content["scores"]["box"]["filled_box"]["iou"] = 0.99
-    for scores in content["images"]["box"]["unet"].values():
-        scores["dice"] = 0.99
+    for prompt in content["scores"]:
+        content["scores"][prompt]["unet"]["iou"] = 0.99
     edited(results, **content)
     text = markdown_of(results)
     assert "the best simple baseline (filled\\_box) reaches 0.990" in text
@@ -165,7 +214,7 @@ def test_a_single_model_is_reported_without_a_comparison(tmp_path):
     text = markdown_of(make_results(tmp_path / "r", test))
     assert "**No comparison with the untuned model.**" in text
     assert "> The untuned model was not tested, so it is not known whether training helped." in text
-    assert table_of(text, "Mean IoU by prompt")[0] == ["Prompt", "Objects", "tuned"]
+    assert table_of(text, "Mean IoU by prompt")[0] == ["Prompt", "tuned", "Objects"]
 
 
 def test_results_without_any_score_still_make_a_report(results):
@@ -193,7 +242,8 @@ def test_missing_numbers_are_dashes_and_no_chart_fails(results):
         content[name] = blank(content[name])
     edited(results, **content)
     _, row, *_ = table_of(markdown_of(results), "Mean IoU by prompt")
-    assert set(row[1:7]) == {wording.MISSING}
+    assert set(row[1:4] + row[7:]) == {wording.MISSING}
+    assert row[4] == "no interval"
     page = (results / "report.html").read_text(encoding="utf-8")
     assert ">nan<" not in page
 
@@ -296,7 +346,9 @@ def test_a_report_of_what_samft_test_really_writes(tmp_path):
     )
     text = markdown_of(tmp_path, keep_names=True)
     row = table_of(text, "Mean IoU by prompt")[1]
-    assert row[:5] == ["box", "3", "0.900", "0.500", "+0.400"]
+    assert row[:4] == ["box", "0.900", "0.500", "+0.400"]
+    assert row[5:] == ["too few cases", "3 / 0", "3"]
+    assert "**Too few cases to say whether training helped.**" in text
     images = table_of(text, "Dice of whole images, the worst tuned first")[1:]
     assert [row[0] for row in images] == ["=a.png", "b.png", "c.png"]
     assert images[0][2:5] == ["0.947", "+0.281", "0.667"]

@@ -108,6 +108,20 @@ def test_absolute_paths_lose_their_folders(text, shown):
 
 
 def test_models_called_by_their_paths_stay_apart():
-    names = ["/home/ann/a/0", "/home/ann/b/0", "/home/ann/runs/ct/0", "vit_b"]
+    names = ["/home/ann/a/0", "/home/bob/a/0", "/home/ann/runs/ct/0", "/home/ann/0", "vit_b"]
     labels = Privacy().models(names)
-    assert list(labels.values()) == ["0", "0 (2)", "runs/ct/0", "vit_b"]
+    assert list(labels.values()) == ["a/0", "a/0 (2)", "runs/ct/0", "0", "vit_b"]
+
+
+def test_a_numbered_run_keeps_the_folder_above_it_unless_that_is_a_home():
+    privacy = Privacy()
+    assert privacy.run_label("/data/nuclei/3") == "nuclei/3"
+    assert privacy.run_label("/data/nuclei/best") == "best"
+    assert privacy.run_label("/home/alice/3") == "3"
+    assert privacy.run_label("C:\\Users\\alice\\3") == "3"
+
+
+@pytest.mark.parametrize("name", ["package:slicerio/data", "example:ct_chest"])
+def test_data_that_comes_with_a_package_is_named(name):
+    assert Privacy().last_part(name) == name
+    assert Privacy().last_part(f"{name}/../../home/alice/x") == "…/x"

@@ -57,6 +57,11 @@ def test_round_trip(trained, file) -> None:
     json.dumps(said, allow_nan=False)
 
 
+def test_weights_known_by_two_names_are_stored_once(trained, file) -> None:
+    weights = 4 * trained.module.num_parameters
+    assert weights < file.stat().st_size < 1.2 * weights + 100_000
+
+
 def test_whether_borders_cut_is_kept(trained, tmp_path) -> None:
     trained.module.split = False
     try:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from samft import MicroscopyDataModule
 from samft.callbacks.duration import TrainingTime
 from samft.errors import ConfigError, TrainingError
+from samft.evaluation.unet.files import load_module, save_unet
 from samft.evaluation.unet.module import SCORE, UNetModule, unet_loss
 from samft.evaluation.unet.targets import UNetTargets
 from samft.evaluation.unet.training import Budget, KeepBest, Trained, train_unet
@@ -53,6 +54,27 @@ def test_two_steps_give_scores_and_the_best_weights(dsb_folder) -> None:
     again = _train(dsb_folder, Budget(steps=2))
     for name, value in trained.module.state_dict().items():
         assert torch.equal(value, again.module.state_dict()[name]), name
+
+
+def test_the_best_so_far_can_be_kept_while_it_is_trained(dsb_folder, tmp_path) -> None:
+    kept = []
+
+    def keep(found: Trained) -> None:
+        path = tmp_path / f"{found.steps}.ckpt"
+        save_unet(found, path, {"finished": False})
+        kept.append((found.best_step, found.best["step"], path))
+
+    data = _data(dsb_folder)
+    trained = train_unet(
+        _module(data), data, Budget(steps=2), device=torch.device("cpu"), seed=3, keep=keep
+    )
+    assert kept[0][:2] == (1, 1)
+    step, _, path = kept[-1]
+    assert step == trained.best_step
+    module, facts = load_module(path)
+    assert facts["finished"] is False
+    for name, value in module.net.state_dict().items():
+        assert torch.equal(value, trained.module.net.state_dict()[name]), name
 
 
 def test_the_time_ends_it_and_without_validation_the_last_weights_stay(dsb_folder) -> None:

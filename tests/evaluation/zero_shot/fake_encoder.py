@@ -41,3 +41,18 @@ class NanoEncoder(FakeEncoder):
 
     def __init__(self) -> None:
         super().__init__(128)
+
+
+class Demanding(FakeEncoder):
+    """Cannot be made without arguments."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+
+class Failing(FakeEncoder):
+    """Has lost its weights."""
+
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        raise RuntimeError("no weights\nhere")

@@ -45,7 +45,7 @@ def test_what_cannot_be_meant_is_left_out_and_counted(tmp_path):
     assert boxes.dropped == {"image": 2, "category": 1, "number": 3, "size": 1}
     kept = boxes.inside("a.png", (20, 8))
     assert [each.box for each in kept] == [(2, 3, 7, 6.5)]  # cut at the border
-    assert "1 boxes outside the image were left out" in boxes.notes()
+    assert "boxes outside the image were left out: 1" in boxes.notes()
     assert boxes.inside("b.png", (20, 8)) == []
     assert boxes.copy().dropped == boxes.dropped
     assert boxes.copy().dropped is not boxes.dropped
@@ -78,13 +78,15 @@ def test_a_malformed_entry_is_refused(tmp_path, entry, found):
 
 
 def test_files_that_are_no_results(tmp_path):
-    with pytest.raises(DatasetError, match=r"an object, expected: a list of \{image_id"):
+    with pytest.raises(DatasetError, match=r"an object, expected: a list of \{image_id") as truth:
         read_boxes(written(tmp_path, {"annotations": []}), IDS)
+    assert "this is no results file" in str(truth.value)
+    assert "where there is no --boxes" in str(truth.value)
     with pytest.raises(DatasetError, match="cannot be read"):
         read_boxes(written(tmp_path, "[{"), IDS)
     with pytest.raises(DatasetError, match="does not exist"):
         read_boxes(tmp_path / "none.json", IDS)
-    with pytest.raises(DatasetError, match="1 boxes of images that the data does not have") as no:
+    with pytest.raises(DatasetError, match="does not have were left out: 1") as no:
         read_boxes(written(tmp_path, [{**GOOD, "image_id": 1}]), IDS)
     assert "--coco-ids" in str(no.value)
     with pytest.raises(DatasetError, match="an empty list"):

@@ -180,7 +180,7 @@ def test_unknown_regions_and_objects_without_class():
     report = run_instances(answer, [item], settings, class_names=CLASSES, boxes=boxes)
     assert report.outcome().scores["ap"] == pytest.approx(1)
     assert report.instances[0].iou == 1
-    assert report.notes == ["1 objects without class or without a pixel were left out"]
+    assert report.notes == ["objects without class or without a pixel were left out: 1"]
 
 
 def test_images_without_boxes_count_as_missed():

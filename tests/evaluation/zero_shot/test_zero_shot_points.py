@@ -98,7 +98,7 @@ def test_objects_without_a_pixel_are_counted():
     item.layers[item.layers == 2] = 0
     report = run_points(tiny_sam(), [item], PointSettings(clicks=1, oracle=False))
     assert [each.object_id for each in report.objects] == [1]
-    assert report.outcome().notes == ("1 objects without a pixel",)
+    assert report.outcome().notes == ("objects without a pixel were left out: 1",)
     assert report.outcome().rows[0]["class_name"] == ""
     assert report.outcome(("cell",)).rows[0]["class_name"] == "cell"
 
@@ -112,6 +112,27 @@ def test_the_oracle_is_never_worse_at_the_first_click():
     alone = run_points(sam, items, PointSettings(clicks=3, oracle=False))
     assert [each.iou for each in alone.objects] == [each.iou for each in report.objects]
     assert alone.objects[0].oracle == ()
+
+
+def test_further_clicks_leave_the_truth_nothing_to_choose(monkeypatch):
+    sam, item = tiny_sam(5), sample((10, 10, 30), (60, 50, 40))
+    asked: list = []
+    answer = points.answer
+
+    def remember(sam, embeddings, prompts):
+        output = answer(sam, embeddings, prompts)
+        asked.append((embeddings, prompts, output))
+        return output
+
+    monkeypatch.setattr(points, "answer", remember)
+    report = run_points(sam, [item], PointSettings(clicks=3))
+    # Three clicks of the model's own game; of the oracle's all but the first.
+    assert [prompts.labels.shape[1] for _, prompts, _ in asked] == [1, 2, 3, 2, 3]
+    embeddings, prompts, output = asked[-1]
+    with torch.no_grad():
+        clear = sam.decode(embeddings, prompts, multimask=False)
+    assert torch.allclose(output.logits, clear.logits, atol=1e-4)
+    assert [len(each.oracle) for each in report.objects] == [3, 3]
 
 
 def test_random_first_points_depend_on_object_and_seed_alone(monkeypatch):
