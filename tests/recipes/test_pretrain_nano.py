@@ -10,7 +10,7 @@ from samft.cli.entry import main
 from samft.module import SamModule
 
 ROOT = Path(__file__).parents[2]
-STEPS = 10  # of each of two epochs
+STEPS = 5  # of each of two epochs
 SMALL = [
     *("--model.image_size", "64", "--data.size", "64", "--data.batch_size", "1"),
     *("--data.num_train", str(STEPS), "--data.num_val", "2", "--trainer.max_epochs", "2"),
@@ -20,11 +20,10 @@ SMALL = [
 
 
 @pytest.mark.slow
-def test_twenty_steps_twice_and_resumed(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_ten_steps_at_once_and_resumed(tmp_path: Path, monkeypatch, capsys) -> None:
     runs = tmp_path / "runs"
     words = ["fit", "--config", str(ROOT / "recipes/pretrain_nano.yaml"), *SMALL]
     words += ["--runs", str(runs)]
-    assert main(words) == 0
     assert main(words) == 0
 
     step = SamModule.training_step
@@ -38,21 +37,14 @@ def test_twenty_steps_twice_and_resumed(tmp_path: Path, monkeypatch, capsys) -> 
     assert main(words) == 3
     assert "the power went" in capsys.readouterr().err
     monkeypatch.undo()
-    stopped = runs / "pretrain_nano" / "2"
+    stopped = runs / "pretrain_nano" / "1"
     assert main(["fit", "--ckpt_path", str(stopped), "--runs", str(runs)]) == 0
 
-    folders = (
-        runs / "pretrain_nano" / "0",
-        runs / "pretrain_nano" / "1",
-        runs / "config.fit" / "0",
-    )
-    first, second, resumed = (
-        read_checkpoint(each / "checkpoints" / "last.ckpt") for each in folders
-    )
-    assert first["global_step"] == second["global_step"] == resumed["global_step"] == 2 * STEPS
+    folders = (runs / "pretrain_nano" / "0", runs / "config.fit" / "0")
+    first, resumed = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in folders)
+    assert first["global_step"] == resumed["global_step"] == 2 * STEPS
     for part in ("state_dict", "current_model_state"):  # the average, and what it follows
         for name, tensor in first[part].items():
-            assert torch.equal(tensor, second[part][name]), name
             assert torch.equal(tensor, resumed[part][name]), name
     average, current = first["state_dict"], first["current_model_state"]
     key = "sam.mask_decoder.transformer.layers.0.mlp.lin1.weight"
