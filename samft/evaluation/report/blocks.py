@@ -134,7 +134,7 @@ class Report:
         title: Its heading.
         about: One line below it: which data, when, with what.
         headline: The verdict in a few words.
-        verdict: The verdict in one paragraph.
+        verdict: The verdict, a paragraph for each question it answers.
         warnings: What to keep in mind.
         sections: The rest, in order.
     """
@@ -142,7 +142,7 @@ class Report:
     title: str
     about: str
     headline: str
-    verdict: str
+    verdict: tuple[str, ...]
     warnings: Sequence[str]
     sections: Sequence[Section]
 

@@ -123,7 +123,7 @@ def compose(sources: Sources) -> Report:
         title=f"samft report: {sources.label}",
         about=_about(sources),
         headline=conclusion.headline,
-        verdict=conclusion.paragraph,
+        verdict=conclusion.paragraphs,
         warnings=conclusion.warnings,
         sections=[section for section in sections if section.blocks],
     )

@@ -42,20 +42,21 @@ class Conclusion(NamedTuple):
     """The verdict of a report."""
 
     headline: str
-    paragraph: str
+    paragraphs: tuple[str, ...]
     warnings: list[str]
 
 
 def conclude(results: Results) -> Conclusion:
     """Say what the results of a test show."""
     outcomes = _outcomes(results)
-    sentences = [
-        _compared_on(results),
-        *_changes(results, outcomes),
-        *_baselines(results),
-        *_unet(results),
-    ]
-    return Conclusion(_headline(outcomes), " ".join(sentences), _warnings(results))
+    topics = (
+        [_compared_on(results)],
+        _changes(results, outcomes),
+        _baselines(results),
+        _unet(results),
+    )
+    paragraphs = tuple(filter(None, (" ".join(sentences) for sentences in topics)))
+    return Conclusion(_headline(outcomes), paragraphs, _warnings(results))
 
 
 def conclude_training(training: Training, command: str) -> Conclusion:
@@ -72,7 +73,7 @@ def conclude_training(training: Training, command: str) -> Conclusion:
     )
     best = training.best_epoch()
     if best is None:
-        return Conclusion("Nothing was measured yet", advice, [])
+        return Conclusion("Nothing was measured yet", (advice,), [])
     scores = training.history[best]
     before, after = training.zero_shot.get("iou", math.nan), scores["iou"]
     compared = (
@@ -82,7 +83,7 @@ def conclude_training(training: Training, command: str) -> Conclusion:
     )
     sentence = f"In epoch {best} the mean validation IoU was {number(after)}, the best.{compared}"
     warnings = [caution, *_ignored_prompts(scores)]
-    return Conclusion("Validation scores only, no test yet", f"{sentence} {advice}", warnings)
+    return Conclusion("Validation scores only, no test yet", (sentence, advice), warnings)
 
 
 def worse_prompts(results: Results) -> list[str]:

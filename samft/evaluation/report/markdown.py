@@ -19,7 +19,9 @@ FILES: Final = "report_files"
 def markdown_page(report: Report) -> str:
     """Return the report as Markdown; pictures are linked as `Picture.link` says."""
     lines = [f"# {plain(report.title)}", "", plain(report.about), ""]
-    lines += [f"**{plain(report.headline)}.** {plain(report.verdict)}", ""]
+    lines += [f"**{plain(report.headline)}.**", ""]
+    for paragraph in report.verdict:
+        lines += [plain(paragraph), ""]
     for warning in report.warnings:
         lines += [f"> {plain(warning)}", ""]
     for section in report.sections:

@@ -190,7 +190,7 @@ def _usage(sources: Sources) -> Iterator[str]:
 
 
 def _scores(sources: Sources, report: Report) -> Iterator[str]:
-    yield plain(f"{report.headline}. {report.verdict}")
+    yield plain(f"{report.headline}. {' '.join(report.verdict)}")
     yield ""
     results = sources.results
     if results is None:
