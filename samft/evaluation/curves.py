@@ -36,11 +36,12 @@ def click_curves(table: ScoreTable, order: Sequence[str]) -> dict[str, dict[str,
     if not prompts or column is None:
         return {}
     common = reduce(np.intersect1d, [common_items(table, prompt) for prompt in prompts])
-    curves = {
-        model: np.stack([each.at(common).scores[:, column] for each in answers], axis=1)
-        for model in table.models(prompts[-1], order)
-        if all(answers := [table.answers.get((prompt, model)) for prompt in prompts])
-    }
+    curves = {}
+    for model in table.models(prompts[-1], order):
+        answers = [table.answers.get((prompt, model)) for prompt in prompts]
+        scores = [each.at(common).scores[:, column] for each in answers if each is not None]
+        if len(scores) == len(prompts):
+            curves[model] = np.stack(scores, axis=1)
     known = np.ones(len(common), bool)
     for curve in curves.values():
         known &= np.isfinite(curve).all(axis=1)

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.nano import adaptation
 from benchmarks.nano.adaptation import BEFORE, PRESETS, SETS, settings_for
+from samft.errors import SamftError
 from samft.models.checkpoint import save_state_dict
 from samft.models.registry import build_sam
 from samft.module import SamModule
@@ -34,6 +35,22 @@ def test_every_preset_is_trained_as_its_name_says(name: str, preset: str) -> Non
     assert module.loss_settings.balanced_bce == 0
     assert not module.hparams["checkpoint_blocks"]
     assert module.prompt_settings.max_objects_per_image == 8  # the nano size's
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure in this process: another one takes seconds to import everything once more."""
+
+    def worker(module: str, arguments: list[str], *, threads: int) -> dict:
+        assert (module, threads) == ("benchmarks.nano.adaptation", 1)
+        options = adaptation.parse(arguments)
+        name, preset = options.worker.split(":")
+        try:
+            return json.loads(json.dumps(adaptation.measure(name, preset, options)))
+        except SamftError as error:
+            return {"failed": str(error)}
+
+    monkeypatch.setattr(adaptation, "run_worker", worker)
 
 
 def iou(box: float, point: float) -> dict:
@@ -93,6 +110,7 @@ def test_images_to_score_are_spread_out(dsb_folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_process")
 def test_rows_of_generated_nuclei(
     data_folder: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +130,7 @@ def test_rows_of_generated_nuclei(
     assert capsys.readouterr().out.splitlines() == lines
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("one_process")
 def test_missing_data_is_said(weights: str, tmp_path: Path) -> None:
     given = ["--weights", weights, "--data", str(tmp_path), "--sets", "dsb2018", "--threads", "1"]
     with pytest.raises(SystemExit, match="dsb2018:before: the data folder does not exist"):
