@@ -210,7 +210,7 @@ def _environment(device: str | None) -> dict[str, str]:
         "torch": str(torch.__version__),
         "lightning": version("lightning"),
         "samft": samft.__version__,
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "device": device,
     }
 

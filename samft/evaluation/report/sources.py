@@ -168,7 +168,7 @@ def _config(path: Path | None) -> dict[str, Any]:  # Any: YAML
         return {}
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
             "the configuration of the run cannot be read",
             where=path,
