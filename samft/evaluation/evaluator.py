@@ -86,6 +86,9 @@ class Evaluator(LightningModule):
         self.rows = Rows()
         self.samples: list[SampleFacts] = []
 
+    def configure_model(self) -> None:
+        """Leave the model whole, also where the strategy is for shards: it only answers."""
+
     def on_test_epoch_start(self) -> None:
         """Begin anew."""
         self.rows, self.samples = Rows(), []

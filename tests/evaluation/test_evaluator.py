@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from evaluated_scene import Knowing, scene
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from quick_trainer import quick_trainer
 
 from samft.data.records import Split
@@ -20,6 +21,7 @@ from samft.evaluation.data_facts import SampleFacts
 from samft.evaluation.evaluator import (
     Entrant,
     Evaluation,
+    Evaluator,
     check_strategy,
     end_processes,
     evaluate,
@@ -209,3 +211,11 @@ def test_processes_that_take_their_rows_along_are_refused(tmp_path: Path) -> Non
     assert caught.value.where == "trainer.strategy"
     assert "ddp" in caught.value.fix
     check_strategy(quick_trainer(tmp_path))
+
+
+def test_a_strategy_for_shards_takes_it() -> None:
+    evaluator = Evaluator(Knowing("knows"), EvaluationSettings(), (), image_size=32)
+    assert is_overridden("configure_model", evaluator)  # what such a strategy insists on
+    whole = list(evaluator.parameters())
+    evaluator.configure_model()
+    assert list(evaluator.parameters()) == whole
