@@ -111,8 +111,9 @@ class InteractiveObjective:
             progress: Share of the training done, 0 to 1, for terms that fade out.
             retry: Runs encoding and decoding, again with less memory where it runs out.
         """
-        batch, origin = self._window(batch, generator)
-        if isinstance(generator, ImageStreams):
+        whole = batch
+        batch, origin = self._window(whole, generator)
+        if isinstance(generator, ImageStreams) and batch is not whole:
             generator = generator.for_images(batch.sample_ids)  # windows are images of their own
         chosen = self._chosen(batch, generator, counts=self.counts)
         state = generator.get_state()

@@ -20,6 +20,7 @@ import samft
 from samft.cli.check_preview import check_target, draw_preview
 from samft.cli.check_report import print_report, report_json
 from samft.cli.configs import MUST_BE_GIVEN, find_config, read_config
+from samft.cli.quiet_log import at_least
 from samft.data.checking.runner import Report, check_folder
 from samft.data.checking.settings import CheckSettings
 from samft.data.folder import FolderDataModule
@@ -54,7 +55,8 @@ def check(options: argparse.Namespace) -> int:
     settings = _settings(options, data, config)
     root = data.folder
     workers = _workers(root) if options.workers is None else options.workers
-    with _quiet(), _progress(shown=not options.json) as progress:
+    # What layouts log on what they leave out, findings say.
+    with at_least("samft", logging.ERROR), _progress(shown=not options.json) as progress:
         report = check_folder(
             root,
             settings,
@@ -153,18 +155,6 @@ def _workers(root: Path) -> int:
             available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
             return min(_MOST_WORKERS, available or os.cpu_count() or 1)
     return 0
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what layouts log on what they leave out off the terminal: findings say it."""
-    log = logging.getLogger("samft")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from samft.cli.quiet_log import at_least
 from samft.errors import SamftError
 from samft.runs import Run
 from samft.types import Sample
@@ -53,11 +54,6 @@ def _validation_split(config: Path) -> Any:  # Any: a data set of samples, of se
         raise ConfigError("the run's data settings cannot be read", where=config) from error
     if not hasattr(module, "dataset"):
         raise ConfigError("the run's data has no validation split", where=config)
-    log = logging.getLogger("samft.data")
-    before = log.level
-    log.setLevel(logging.WARNING)  # how many images there are is of no interest here
-    try:
+    with at_least("samft.data", logging.WARNING):  # how many images there are is of no interest
         module.prepare_index()
         return module.dataset("val")
-    finally:
-        log.setLevel(before)

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from samft.data.geometry import boxes_to_original
 from samft.evaluation.competitor import Answer, Competitor
-from samft.evaluation.prompting import prompts_of
+from samft.evaluation.prompting import prompts_of, questions
 from samft.evaluation.settings import EvaluationSettings, PromptName
 from samft.inference.overlay import picture
 from samft.inference.prediction import describe_prompt
 from samft.metrics.baselines import BoxBaseline, ellipse_in_box, filled_box, otsu_in_box
 from samft.types import Frame, SamBatch
-
-_CHUNK_PIXELS = 32 * 1024 * 1024  # of masks held at once
 
 BASELINES: Final[dict[str, tuple[BoxBaseline, str]]] = {
     "filled_box": (filled_box, "everything in the box"),
@@ -47,14 +45,8 @@ class BoxBaselineCompetitor(Competitor):
 
     def answers(self, batch: SamBatch, settings: EvaluationSettings) -> Iterator[Answer]:
         """See `Competitor`."""
-        for image in range(len(batch.frames)):
-            rows = torch.nonzero(batch.image_index == image).flatten()
-            height, width = batch.frames[image].original_size
-            at_once = max(1, min(64, _CHUNK_PIXELS // (height * width)))
-            for name in (name for name in settings.prompts if name in self.prompts):
-                for part in torch.split(rows, at_once):
-                    if len(part):
-                        yield self._answer(name, batch, part, image)
+        for name, rows, image in questions(batch, settings, self.prompts):
+            yield self._answer(name, batch, rows, image)
 
     def describe(self) -> dict[str, Any]:  # Any: JSON
         """Return what it does."""

@@ -94,8 +94,9 @@ def by_image(source: Randomness, image_index: Tensor) -> Iterator[tuple[Tensor, 
     if isinstance(source, torch.Generator):
         yield torch.arange(len(image_index), device=image_index.device), source
         return
-    for image in torch.unique(image_index).tolist():
-        yield (image_index == image).nonzero()[:, 0], source.by_image[image]
+    where = image_index.cpu()  # once: every row list made on a GPU would make it wait
+    for image in torch.unique(where).tolist():
+        yield (where == image).nonzero()[:, 0].to(image_index.device), source.by_image[image]
 
 
 def uniform(source: Randomness, image_index: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,6 +13,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from samft.cli.configs import MUST_BE_GIVEN, find_config, read_config, values_to_give
+from samft.cli.quiet_log import at_least
 from samft.data.datamodule import SamDataModule
 from samft.data.records import SPLITS, Split
 from samft.data.split_datamodule import SplitDataModule
@@ -162,7 +162,8 @@ def open_module(
             found=type(module).__name__,
             expected="a samft data module with masks",
         )
-    with _quietly():
+    # Not how many images training would have: the command says what it uses.
+    with at_least("samft.data.datamodule", logging.WARNING):
         module.prepare_index()
     return module
 
@@ -309,18 +310,6 @@ def _has_own_split(module: SplitDataModule, split: Split) -> bool:
 
 def _as_it_is(sample: Any) -> Any:  # Any: a sample; torch thinks of lists of them
     return sample
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep how many images training would have off the terminal; the command says what it uses."""
-    log = logging.getLogger("samft.data.datamodule")
-    before = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

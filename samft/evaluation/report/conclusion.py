@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from samft.evaluation.differences import FEW_CASES
 from samft.evaluation.report.results import Results
 from samft.evaluation.report.training import Training
 from samft.evaluation.report.wording import (
@@ -23,8 +24,6 @@ from samft.evaluation.report.wording import (
     too_few,
 )
 
-FEW_CASES: Final = 20
-"""Intervals from fewer cases are too narrow, see `samft.metrics.bootstrap`."""
 _CLOSE = 0.005  # IoU or Dice; differences without an interval are called equal below
 _IGNORED = 0.5  # share of objects with the same answer to another object's prompt
 _SPLITS: Final = {"test": "test", "val": "validation"}

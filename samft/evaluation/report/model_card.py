@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import yaml
 
+from samft.evaluation.differences import FEW_CASES
 from samft.evaluation.report.blocks import Cell, Listing, Report, Table, words
-from samft.evaluation.report.conclusion import FEW_CASES
 from samft.evaluation.report.markdown import listing_lines, plain, table_lines
 from samft.evaluation.report.records import flat
 from samft.evaluation.report.results import Results

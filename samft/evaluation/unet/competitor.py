@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samft.data.geometry import frame_for, logits_to_original, resize_image
 from samft.evaluation.competitor import Answer, Competitor
-from samft.evaluation.prompting import prompts_of
+from samft.evaluation.prompting import prompts_of, questions
 from samft.evaluation.settings import EvaluationSettings, PromptName
 from samft.evaluation.unet.files import load_module
 from samft.evaluation.unet.module import UNetModule
@@ -24,7 +24,6 @@ from samft.inference.work_folder import model_key
 from samft.types import NO_CLASS, POSITIVE, Frame, PromptBatch, SamBatch, Sample
 
 NAME: Final = "unet"
-_CHUNK_PIXELS = 32 * 1024 * 1024  # of masks held at once
 
 
 class UNetCompetitor(Competitor):
@@ -77,14 +76,8 @@ class UNetCompetitor(Competitor):
 
     def answers(self, batch: SamBatch, settings: EvaluationSettings) -> Iterator[Answer]:
         """See `Competitor`; image by image, and of an image some objects at a time."""
-        for image in range(len(batch.frames)):
-            rows = torch.nonzero(batch.image_index == image).flatten()
-            height, width = batch.frames[image].original_size
-            at_once = max(1, min(64, _CHUNK_PIXELS // (height * width)))
-            for name in (name for name in settings.prompts if name in self.prompts):
-                for part in torch.split(rows, at_once):
-                    if len(part):
-                        yield self._answer(name, batch, part, image)
+        for name, rows, image in questions(batch, settings, self.prompts):
+            yield self._answer(name, batch, rows, image)
 
     def instances(self, batch: SamBatch, image: int) -> Tensor:
         """See `Competitor`; class by class, the objects it is surest of first."""
