@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Final
+
+_LONGEST_PART: Final = 500  # characters; names and values of a damaged file can be megabytes
 
 
 class SamftError(Exception):
@@ -42,13 +45,33 @@ class SamftError(Exception):
 
     def _text(self) -> str:
         parts = (("where", self.where), ("found", self.found), ("expected", self.expected))
-        details = ", ".join(f"{name}: {value}" for name, value in parts if value is not None)
+        details = ", ".join(f"{name}: {shown(value)}" for name, value in parts if value is not None)
         lines = [
-            self.what,
+            shown(self.what),
             *([f"  {details}"] if details else []),
-            *([f"  fix: {self.fix}"] if self.fix is not None else []),
+            *([f"  fix: {shown(self.fix)}"] if self.fix is not None else []),
         ]
         return "\n".join(lines)
+
+
+def shown(value: object) -> str:
+    """Return a value as one line for a terminal, whatever a file has put into it.
+
+    Line breaks, terminal control and half characters are written as escapes; the middle of what is
+    very long is left out.
+
+    Args:
+        value: Such as a path, or a name from a damaged file.
+    """
+    text = str(value)
+    if len(text) > _LONGEST_PART:
+        text = f"{text[: _LONGEST_PART * 2 // 3]} ... {text[-_LONGEST_PART // 4 :]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
 
 
 class ConfigError(SamftError):

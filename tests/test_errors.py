@@ -1,5 +1,7 @@
 """Errors read alike and have at most three lines."""
 
+from pathlib import Path
+
 from samft.errors import DatasetError, DependencyError, MachineError, SamftError, did_you_mean
 
 
@@ -27,3 +29,27 @@ def test_exit_codes_and_builtin_bases() -> None:
 def test_did_you_mean() -> None:
     assert did_you_mean("vit_bb", ["vit_b", "vit_l"]).startswith("did you mean 'vit_b'")
     assert did_you_mean("zzz", ["b", "a"]) == "choose from a, b"
+
+
+def test_what_a_file_holds_cannot_break_the_message() -> None:
+    error = DatasetError(
+        "two classes\nhave one name",
+        where=Path("a\nb.json"),
+        found="\x1b[2J\r\ud800 caf\u00e9 \u202e" + "x" * 100_000,
+        expected=["one\u2028name"],
+        fix="rename\vone",
+    )
+    text = str(error)
+    assert len(text.splitlines()) == 3
+    assert len(text) < 2000
+    assert text.replace("\n", "").isprintable()
+    assert "two classes\\nhave one name" in text
+    assert "a\\nb.json" in text
+    assert "found: \\x1b[2J\\r\\ud800 caf\u00e9 \\u202exxx" in text
+    assert "x ... x" in text
+    text.encode("utf-8")
+
+
+def test_an_ordinary_message_is_left_alone() -> None:
+    path = Path("/data/Größe 5 µm/画像.png")
+    assert str(path) in str(DatasetError("unreadable", where=path))
