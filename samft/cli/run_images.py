@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from samft.cli.quiet_log import at_least
+from samft.cli.data_opening import data_sections, open_module
+from samft.data.split_datamodule import Samples
 from samft.errors import SamftError
 from samft.runs import Run
 from samft.types import Sample
@@ -38,22 +36,6 @@ def validation_samples(run: Run, count: int) -> list[Sample]:
         return []
 
 
-def _validation_split(config: Path) -> Any:  # Any: a data set of samples, of several classes
-    """Build the datamodule that a configuration names, and return its validation split."""
-    from jsonargparse import ArgumentParser
-
-    from samft.data.base import BaseDataModule
-    from samft.errors import ConfigError
-
-    data = (yaml.safe_load(config.read_text()) or {}).get("data")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(BaseDataModule, "data")
-    try:
-        module = parser.instantiate_classes(parser.parse_object({"data": data}))["data"]
-    except Exception as error:
-        raise ConfigError("the run's data settings cannot be read", where=config) from error
-    if not hasattr(module, "dataset"):
-        raise ConfigError("the run's data has no validation split", where=config)
-    with at_least("samft.data", logging.WARNING):  # how many images there are is of no interest
-        module.prepare_index()
-        return module.dataset("val")
+def _validation_split(config: Path) -> Samples:
+    ((section, root),) = data_sections([str(config)], [])
+    return open_module(section, root, where=str(config)).dataset("val")

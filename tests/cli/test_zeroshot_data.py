@@ -8,12 +8,11 @@ import math
 
 import pytest
 
+from samft.cli.data_opening import data_sections, open_module
 from samft.cli.zeroshot.data import (
     OpenData,
     choose_images,
     choose_splits,
-    data_sections,
-    open_module,
     unique_names,
 )
 from samft.cli.zeroshot.results import Results, write_results

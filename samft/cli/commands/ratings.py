@@ -186,13 +186,12 @@ def _data(
     runs: Mapping[str, Path | None],
     settings: RatingSettings,
 ) -> OpenData:
+    from samft.cli.data_opening import data_sections, open_module
     from samft.cli.zeroshot.data import (
         OpenData,
         choose_images,
         choose_splits,
-        data_sections,
         name_of_root,
-        open_module,
     )
     from samft.cli.zeroshot.models import training_notes
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from samft.cli.configs import read_config
+from samft.cli.data_opening import data_sections, open_module
 from samft.cli.lightning import quiet
 from samft.cli.predicting.model import chosen_device
 from samft.cli.zeroshot.data import (
@@ -23,9 +24,7 @@ from samft.cli.zeroshot.data import (
     Track,
     choose_images,
     choose_splits,
-    data_sections,
     name_of_root,
-    open_module,
     unique_names,
 )
 from samft.cli.zeroshot.models import Contestant, load_contestants, training_notes
