@@ -95,17 +95,25 @@ def box_prompts() -> PromptSettings:
     return PromptSettings(mix={"box": 1.0}, box_noise=0.0, rounds=0, extra_passes=0)
 
 
-def build_module(case: Case, *, arch: str, side: int) -> SamModule:
-    """Return samft's module, in training mode."""
+def build_module(
+    case: Case,
+    *,
+    arch: str,
+    side: int,
+    prompts: PromptSettings | None = None,
+    compile_encoder: bool = False,
+) -> SamModule:
+    """Return samft's module, in training mode; without `prompts` every object has its tight box."""
     cached = case.method.endswith("cached")
     preset = "frozen" if case.method == "cached" else case.method.removesuffix("_cached")
     module = SamModule(
         arch,
         image_size=side,
         adapt=preset,
-        prompts=box_prompts(),
+        prompts=prompts or box_prompts(),
         checkpoint_blocks=case.checkpointing,
         cache_embeddings="float16" if cached else "off",
+        compile_encoder=compile_encoder,
     )
     return module.train()
 
@@ -125,7 +133,7 @@ def _transformers(case: Case, batch: SamBatch, arch: str) -> Step:
     model = build_transformers(config).to(batch.images.device)
     _train_only(model, case.method, "vision_encoder.layers", config)
     if case.checkpointing:
-        model.activation_checkpointing_enable()
+        _checkpoint(model)
     given = {"pixel_values": _normalised(batch)}
     if case.method == "cached":
         given = {"image_embeddings": model.get_image_embeddings(**given)}
@@ -208,6 +216,12 @@ def build_transformers(config: SamConfig) -> Any:  # Any: the package has no typ
     return transformers.SamModel(settings)
 
 
+def _checkpoint(model: Any) -> None:  # Any: the package has no types
+    """Switch the peer's checkpointing on; older versions of `transformers` name it differently."""
+    switch = getattr(model, "activation_checkpointing_enable", None)
+    (switch or model.gradient_checkpointing_enable)()
+
+
 def _config(batch: SamBatch, arch: str) -> SamConfig:
     return replace(config_for(arch), image_size=batch.images.shape[-1])
 
@@ -256,15 +270,29 @@ def _judge(batch: SamBatch) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda logits, iou: loss(MaskOutput(logits=logits, iou=iou), targets).total
 
 
-def _training(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Callable[[], float]:
-    def run() -> float:
-        optimizer.zero_grad()
-        value = loss()
+@dataclass(frozen=True)
+class Training:
+    """One step of training: loss, backward pass, update.
+
+    Args:
+        loss: Returns the loss, a scalar with its graph.
+        optimizer: Updates the weights.
+    """
+
+    loss: Callable[[], Tensor]
+    optimizer: torch.optim.Optimizer
+
+    def __call__(self) -> float:
+        """Do the step and return its loss."""
+        self.optimizer.zero_grad()
+        value = self.loss()
         value.backward()
-        optimizer.step()
+        self.optimizer.step()
         return float(value.detach())
 
-    return run
+
+def _training(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Training:
+    return Training(loss, optimizer)
 
 
 def distinct_images(batch: SamBatch, parts: Iterable[int]) -> list[SamBatch]:

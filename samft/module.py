@@ -30,6 +30,7 @@ from samft.module_checks import (
     check_cacheable,
     check_channels,
     check_clicks,
+    check_length,
     check_names,
     check_variants,
 )
@@ -218,8 +219,9 @@ class SamModule(ShardedTraining):
             )
 
     def setup(self, stage: str) -> None:
-        """Choose the size of the batches where that is left open."""
+        """Check the length of the run, and choose the size of the batches that is left open."""
         if stage == "fit":
+            check_length(self, self.trainer)
             settle_batch_size(self, getattr(self.trainer, "datamodule", None), self.trainer)
 
     def on_fit_start(self) -> None:
@@ -239,8 +241,7 @@ class SamModule(ShardedTraining):
 
     def training_step(self, batch: SamBatch, batch_idx: int) -> Tensor:
         """Return the loss of one batch and log its parts."""
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        progress = min(1.0, self.global_step / steps)
+        progress = min(1.0, self.global_step / max(1, self.trainer.estimated_stepping_batches))
         step = self.trainer.fit_loop.total_batch_idx
         terms = self.training_loss(batch, step=step, progress=progress)
         size = max(1, len(batch.sample_ids))
@@ -334,7 +335,7 @@ class SamModule(ShardedTraining):
         return lightning_optimizers(
             self.sam,
             self.optimizer_settings,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self.trainer.estimated_stepping_batches,
             batches_per_epoch=int(self.trainer.num_training_batches),
         )
 

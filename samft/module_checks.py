@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from samft.errors import ConfigError, did_you_mean
+from samft.losses import SamLossSettings
 from samft.models.adaptation.adapters import is_adapter
 from samft.models.adaptation.apply import Adapted
 from samft.models.adaptation.cut import EncoderCut
 from samft.models.adaptation.lora import is_lora
 from samft.models.adaptation.parts import chosen_blocks, encoder_blocks
 from samft.models.sam import Sam
+from samft.optim import OptimizerSettings
+from samft.prompts.settings import PromptSettings
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 def check_cacheable(adapted: Adapted) -> None:
@@ -91,6 +97,40 @@ def check_channels(sam: Sam, data: object) -> None:
             expected=f"{sam.num_channels}, as the model takes",
             fix=f"set model.channels.count: {delivered}, or choose other data.channels",
         )
+
+
+class _Settings(Protocol):
+    """What a `SamModule` is trained with."""
+
+    optimizer_settings: OptimizerSettings
+    prompt_settings: PromptSettings
+    loss_settings: SamLossSettings
+
+
+def check_length(module: _Settings, trainer: Trainer) -> None:
+    """Refuse what changes over the steps of a training where only time ends the training."""
+    if trainer.max_epochs != -1 or trainer.max_steps != -1:
+        return
+    schedule = module.optimizer_settings.schedule
+    rounds_from = module.prompt_settings.rounds_from
+    loss = module.loss_settings
+    fades = loss.balanced_bce > 0 and loss.balanced_bce_until > 0
+    settings = (
+        ("optimizer.schedule", schedule, schedule not in _STEADY, " or ".join(_STEADY)),
+        ("prompts.rounds_from", rounds_from, rounds_from > 0, "0"),
+        ("loss.balanced_bce", loss.balanced_bce, fades, "0"),
+    )
+    for name, value, refused, allowed in settings:
+        if refused:
+            raise ConfigError(
+                "this setting goes by the number of steps of the training, and none is set",
+                where=f"model.{name}",
+                found=f"{value}, without trainer.max_epochs and trainer.max_steps",
+                fix=f"set one of these, beside trainer.max_time; or set model.{name}: {allowed}",
+            )
+
+
+_STEADY: Final = ("constant", "plateau")
 
 
 def check_clicks(clicks: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from samft.data.datamodule import SamDataModule
 from samft.data.records import SPLITS, Split
 from samft.data.sharded_datamodule import ShardedDataModule
+from samft.errors import CheckpointError
 
 DATA_RECORD: Final = "data.json"
 HASH_SECONDS: Final = 10.0
@@ -82,15 +83,47 @@ def data_changes(stored: Described, data: object) -> list[str]:
     Args:
         stored: What `describe_data` has returned.
         data: The datamodule as it is now, indexed.
+
+    Raises:
+        CheckpointError: if it has returned something else.
     """
     changes: list[str] = []
     for split in SPLITS:
-        before = stored.get("splits", {}).get(split)
+        before = _stored_split(stored, split)
         ids, files = _contents(data, split)
-        changes += _split_changes(split, before or {}, ids, files)
+        changes += _split_changes(split, before, ids, files)
     return changes[:_SHOWN] + (
         [f"and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
     )
+
+
+def _stored_split(stored: Described, split: Split) -> Described:
+    """Return what is stored of a split, checked, for it may have been damaged since."""
+    splits = stored.get("splits", {})
+    before = splits.get(split) or {} if isinstance(splits, dict) else None
+    if not isinstance(before, dict) or not _is_sound(before):
+        raise CheckpointError(
+            "the record of the run's data is damaged",
+            where=f"{DATA_RECORD}: {split}",
+            found="other entries than samft writes",
+            fix="delete the file; the data is then not compared",
+        )
+    return before
+
+
+def _is_sound(before: Described) -> bool:
+    listing, parts = before.get("listing", {}), before.get("parts", [""] * _PARTS)
+    return not before or (
+        all(isinstance(before.get(name), int) for name in ("samples", "files", "bytes"))
+        and isinstance(listing, dict)
+        and all(map(_is_state, listing.values()))
+        and isinstance(parts, list)
+        and len(parts) == _PARTS
+    )
+
+
+def _is_state(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 3
 
 
 def _contents(data: object, split: Split) -> tuple[Described, dict[str, Path]]:

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from samft import __version__
-from samft.errors import CheckpointError
+from samft.data.readers.json_files import is_deep
+from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
+from samft.errors import CheckpointError, ConfigError
 from samft.inference.output_folder import write_atomically
 
 ENVIRONMENT_RECORD: Final = "env.json"
@@ -92,11 +92,22 @@ def flat_settings(config: object, prefix: str = "") -> Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """Return the settings of a configuration file, see `flat_settings`; none without the file."""
+    """Return the settings of a configuration file, see `flat_settings`; none without the file.
+
+    Raises:
+        ConfigError: if it is damaged.
+    """
     try:
-        return flat_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return flat_settings(read_yaml(path) or {})
     except FileNotFoundError:
         return {}
+    except YAML_ERRORS as error:
+        raise ConfigError(
+            "the configuration of the run cannot be read",
+            where=path,
+            found=problem_in(error),
+            fix="restore the file from a copy",
+        ) from error
 
 
 def settings_changes(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:  # Any: YAML
@@ -119,16 +130,42 @@ def read_record(path: Path) -> Described | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         found = error
-    if not isinstance(found, dict):
-        raise CheckpointError(
-            "the record of the run is damaged",
-            where=path,
-            found=type(found).__name__,
-            fix="delete it; what it records is then not compared",
-        )
+    if not isinstance(found, dict) or is_deep(found):
+        raise damaged_record(path, type(found).__name__)
     return found
+
+
+def damaged_record(path: object, found: str) -> CheckpointError:
+    """Return the error for a record that says what no run writes.
+
+    Args:
+        path: The record.
+        found: What it says.
+    """
+    return CheckpointError(
+        "the record of the run is damaged",
+        where=path,
+        found=found,
+        fix="delete it; what it records is then not compared",
+    )
+
+
+def recorded_settings(record: Described, where: Path) -> Settings:
+    """Return the settings that the record of an environment holds; none if it has none.
+
+    Args:
+        record: From `read_record`.
+        where: The run folder, for messages.
+
+    Raises:
+        CheckpointError: if they are no settings.
+    """
+    settings = record.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise damaged_record(where / ENVIRONMENT_RECORD, f"settings: {type(settings).__name__}")
+    return settings
 
 
 def write_record(path: Path, content: Described) -> None:

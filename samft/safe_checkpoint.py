@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import torch
 
 from samft.errors import CheckpointError
 
 _PART: Final = ".part"
+# What zipfile raises on damaged archives.
+_ZIP_ERRORS: Final = (
+    BadZipFile,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 def save_safely(content: object, path: Path) -> None:
@@ -52,8 +67,9 @@ def check_archive(path: Path) -> None:
     """
     try:
         with ZipFile(path) as archive:
+            _check_sizes(archive, path)
             damaged = archive.testzip()
-    except (BadZipFile, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except _ZIP_ERRORS as error:
         raise CheckpointError(
             "the checkpoint is cut short or damaged", where=path, found=_first_line(error)
         ) from error
@@ -61,6 +77,14 @@ def check_archive(path: Path) -> None:
         raise CheckpointError(
             "the checkpoint is damaged", where=path, found=f"a wrong checksum of {damaged}"
         )
+
+
+def _check_sizes(archive: ZipFile, path: Path) -> None:
+    """Refuse what would unpack to more than there is: `torch.save` packs nothing."""
+    members = archive.infolist()
+    packed = [member.filename for member in members if member.compress_type != ZIP_STORED]
+    if packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError("parts that are packed, or larger than the file")
 
 
 def first_readable(paths: Iterable[Path]) -> tuple[Path | None, list[CheckpointError]]:

@@ -1,4 +1,4 @@
-"""What a LightningModule has to do where its image encoder lies in shards."""
+"""What a LightningModule has to do where several processes train it, in shards or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
 from samft.models.sam import Sam
-from samft.sharding import clip_gradients, gather, is_sharded, release, shard
+from samft.sharding import clip_gradients, gather, is_sharded, release, shard, share_statistics
 from samft.sharding_checks import check_shardable
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class ShardedTraining(LightningModule):
     def on_validation_start(self) -> None:
         """Let every process go through its images at its own pace."""
         gather(self.sam)
+
+    def on_validation_epoch_start(self) -> None:
+        """Score, on all processes, the model that is saved; averaged weights are in it by now."""
+        share_statistics(self.sam)
 
     def on_validation_end(self) -> None:
         """End what `on_validation_start` began."""

@@ -147,12 +147,8 @@ def gather(sam: Sam) -> None:
     """Hold the whole encoder on every device until `release`.
 
     For evaluation, where some devices have more images than others: without shards to exchange
-    nobody waits for anybody. Statistics of batch norms become those of the first process, which are
-    the ones that are saved, as DDP makes them in every step.
+    nobody waits for anybody.
     """
-    if is_sharded(sam):
-        for buffer in sam.buffers():
-            dist.broadcast(buffer, src=0)
     for module in _shards(sam):
         module.set_reshard_after_forward(False, recurse=False)
         module.unshard()
@@ -171,6 +167,20 @@ def _shards(sam: Sam) -> Iterator[FSDPModule]:
     for module in sam.image_encoder.modules():
         if isinstance(module, FSDPModule):
             yield module
+
+
+def share_statistics(sam: Sam) -> None:
+    """Make the statistics of batch norms, on every device, those of the first process.
+
+    They are the ones that are saved. DDP makes them equal before every training step; after the
+    last one every process has its own again, and averaged weights have averaged them.
+
+    Args:
+        sam: The model; nothing happens in a process that is alone.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        for buffer in sam.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -1,25 +1,40 @@
 """What every test gets: no network, caches of its own, and the tiny data sets."""
 
+import gc
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
-import lightning.pytorch  # noqa: F401  (its log handlers must not get one test's captured stderr)
 import pytest
-import torch
 
 pytest_plugins = ["fixtures_data"]
 
-# The same examples in every run, so that a change is judged by itself; others are looked for with
-# HYPOTHESIS_PROFILE=random.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
-hypothesis.settings.register_profile("random", derandomize=False)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
-
 _LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import what every test needs, but not where `-n` leaves the tests to others: it takes long.
+
+    The examples of hypothesis are the same in every run, so that a change is judged by itself;
+    others are looked for with HYPOTHESIS_PROFILE=random.
+    """
+    if config.getoption("numprocesses", None):
+        return
+    gc.disable()  # until all is imported and collected, nearly all of which stays
+    import hypothesis
+    import lightning.pytorch  # noqa: F401  (its log handlers must not get a test's captured stderr)
+
+    hypothesis.settings.register_profile("repeatable", derandomize=True)
+    hypothesis.settings.register_profile("random", derandomize=False)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave half a million objects of modules and tests out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +64,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def same_start() -> Iterator[None]:
     """Seed torch, and give every test the logging it expects."""
+    import torch
+
     torch.manual_seed(0)
     yield
     logging.getLogger("samft").handlers.clear()
@@ -57,6 +74,8 @@ def same_start() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Several test processes share the cores; more threads would only get in each other's way."""
+    import torch
+
     torch.set_num_threads(1)
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from samft import OptimizerSettings, PromptSettings, SamModule
@@ -201,6 +201,32 @@ def test_partial_sanity_check_is_no_zero_shot(tmp_path) -> None:
     model = module()
     trainer(tmp_path, num_sanity_val_steps=1, max_epochs=1).fit(model, loader(), loader(keep=True))
     assert model.zero_shot == {}
+
+
+class EndsItself(Callback):
+    """What a time limit does, after two steps."""
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        trainer.should_stop = trainer.global_step == 2
+
+
+def test_without_a_set_end_what_goes_by_the_length_of_the_run_is_refused(tmp_path) -> None:
+    endless = {"max_epochs": -1, "num_sanity_val_steps": 0, "enable_checkpointing": False}
+    with pytest.raises(ConfigError, match="goes by the number of steps") as caught:
+        trainer(tmp_path, **endless).fit(module(), loader())
+    assert caught.value.where == "model.optimizer.schedule"
+    assert caught.value.found == "cosine, without trainer.max_epochs and trainer.max_steps"
+    assert caught.value.fix.endswith("or set model.optimizer.schedule: constant or plateau")
+    # A Lightning trainer with a time limit and nothing else has no end but that.
+    timed = trainer(tmp_path, **endless | {"max_epochs": None, "max_time": "00:01:00:00"})
+    with pytest.raises(ConfigError, match="goes by the number of steps"):
+        timed.fit(module(), loader())
+    model = module(optimizer={"schedule": "constant", "lr": 1e-3, "warmup_steps": 1})
+    fit = trainer(tmp_path, **endless, callbacks=[EndsItself()])
+    fit.fit(model, loader())
+    assert fit.global_step == 2
+    group = fit.optimizers[0].param_groups[0]
+    assert group["lr"] == group["initial_lr"]  # warm, and then constant
 
 
 def test_two_runs_are_bit_equal(tmp_path) -> None:

@@ -105,6 +105,7 @@ class BestCheckpoint(ModelCheckpoint):
             if names and all((Path(new) / name).is_file() for name in names):
                 state_dict = _moved(state_dict, str(new))
         super().load_state_dict(state_dict)
+        self.current_score = state_dict.get("current_score")  # which Lightning leaves out
 
 
 def reason_of(error: Exception) -> str:

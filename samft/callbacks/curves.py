@@ -18,8 +18,7 @@ _FILE = "curves.png"
 class Curves(Callback):
     """Draws `curves.png` in the run folder: the loss, and each score beside its zero-shot value.
 
-    The loss is the mean of each epoch; a resumed run draws what it has seen itself, the scores
-    from the beginning.
+    The loss is the mean of each epoch, also of one in whose middle the run was stopped.
     """
 
     def __init__(self) -> None:
@@ -30,11 +29,14 @@ class Curves(Callback):
 
     def state_dict(self) -> dict[str, Any]:  # Any: numbers and a table
         """Remember the losses, so that a resumed run draws them too."""
-        return {"losses": dict(self._losses)}
+        losses = dict(self._losses)
+        return {"losses": losses, "sum": float(self._sum), "count": self._count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the losses."""
         self._losses = dict(state_dict["losses"])
+        # Older checkpoints have no sum.
+        self._sum, self._count = state_dict.get("sum", 0.0), state_dict.get("count", 0)
 
     def on_train_batch_end(
         self,

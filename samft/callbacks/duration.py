@@ -76,8 +76,16 @@ def recorded_time(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     Args:
         checkpoint: As `samft.checkpoints.read_checkpoint` returns it.
     """
-    found = checkpoint.get("callbacks", {}).get(STATE_KEY)
-    return dict(found) if isinstance(found, Mapping) and found.get("seconds", 0) > 0 else None
+    callbacks = checkpoint.get("callbacks")
+    found = callbacks.get(STATE_KEY) if isinstance(callbacks, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    seconds, devices = found.get("seconds"), found.get("devices")
+    if not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        return None
+    if not isinstance(devices, int) or devices < 1 or not isinstance(found.get("device"), str):
+        return None
+    return dict(found)
 
 
 def device_name(device: torch.device) -> str:

@@ -95,8 +95,8 @@ class Overlays(Callback):
             self._before[batch_idx] = self._now[batch_idx]
         self._truth[batch_idx] = shown.to("cpu")
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the picture."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the picture, now that the module has logged the scores of this epoch."""
         run = run_folder(trainer)
         if trainer.sanity_checking or not self._now or run is None:
             return

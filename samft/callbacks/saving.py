@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from samft.callbacks.checkpoint_files import SafeCheckpointIO, reason_of
+from samft.callbacks.metrics_log import RunLog
 from samft.callbacks.requeue import queue_again
 from samft.callbacks.stopping import Stop, StopSignals, TrainingStopped, parse_duration
 from samft.errors import ConfigError, MachineError
@@ -148,12 +150,15 @@ class Saving(Checkpoint):
         if not self._active or not _between_steps(trainer):
             return
         if self._agree(trainer, due=self._due(trainer)):
+            _log_ahead(trainer)
             self._save(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save before a validation, which may take long, where that is cheap or the run ends."""
         if not self._active or trainer.sanity_checking:
             return
+        # Where a validation is done again Lightning still counts the batch that was broken off.
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
         waited = time.monotonic() - self._saved_at
         if self._agree(trainer, due=waited >= _SHARE * self._cost):
             self._validating = True
@@ -214,7 +219,8 @@ class Saving(Checkpoint):
             progress = checkpoint["loops"]["fit_loop"][_VALIDATION]
             for part in ("total", "current"):
                 # Lightning's own sign for a validation that was broken off, in its first batch.
-                progress[part] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+                done = progress[part]["completed"]
+                progress[part] |= {"ready": done + 1, "started": done + 1, "processed": done}
 
     def _listen(self) -> None:
         if self._active:
@@ -292,6 +298,18 @@ class Saving(Checkpoint):
             f"stopped by {self._stop.words} after step {trainer.global_step}; "
             f"the state{saved} is in {self.path}{late}\n  go on with: samft resume {run}"
         )
+
+
+def _log_ahead(trainer: Trainer) -> None:
+    """Write this step's row of `metrics.csv` before the step is saved, not after it."""
+    connector = trainer._logger_connector
+    row = convert_tensors_to_scalars(connector.metrics["log"])
+    if not connector.should_update_logs or not row or "step" in row:
+        return
+    row.setdefault("epoch", trainer.current_epoch)
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLog):
+            logger.log_ahead(row, trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def _between_steps(trainer: Trainer) -> bool:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from samft.cli.packaged import packaged
+from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
 from samft.errors import ConfigError, did_you_mean
 
 MUST_BE_GIVEN = "???"
@@ -90,14 +89,14 @@ def read_config(path: Path) -> dict[str, Any]:  # Any: YAML
         ConfigError: if it is not YAML, or has an unknown section.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         place = path if mark is None else f"{path}, line {mark.line + 1}"
         raise ConfigError(
             "configuration file cannot be read",
             where=place,
-            found=getattr(error, "problem", None) or type(error).__name__,
+            found=problem_in(error),
             fix="check indentation, brackets and quotes around that line",
         ) from error
     if content is None:

@@ -37,6 +37,7 @@ COMMANDS = {
 LIGHTNING_COMMANDS = ("fit", "validate", "test")
 DEBUG_VARIABLE = "SAMFT_DEBUG"
 OFFLINE_FLAG, OFFLINE_VARIABLE = "--offline", "SAMFT_OFFLINE"
+PLOT_VARIABLE = "MPLBACKEND"
 
 OK, USER_ERROR, MACHINE_ERROR, INTERRUPTED = 0, 2, 3, 130
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 done with findings, 2 the user's mistake, 3 the machine's, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # A notebook names its own, which matplotlib does not find in another environment.
+    os.environ[PLOT_VARIABLE] = "agg"
     try:
         return _dispatch(arguments)
     except SamftError as error:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samft.data.readers.array_files import ARRAY_ERRORS
+from samft.errors import MachineError
 from samft.models.cache import weights_dir
 
 _log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def store_arrays(arrays: Mapping[str, NDArray[Any]], about: object) -> Path | No
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     folder = index_dir() / digest.hexdigest()[:32]
-    if (folder / _ABOUT).is_file():
+    if _holds(folder, arrays, text):
         return folder
     try:
         _write(folder, arrays, text)
@@ -56,9 +58,41 @@ def store_arrays(arrays: Mapping[str, NDArray[Any]], about: object) -> Path | No
 
 
 def load_arrays(folder: Path) -> tuple[dict[str, NDArray[Any]], Any]:  # Any: plain data
-    """Map what `store_arrays` wrote: the arrays, and what was stored with them."""
-    arrays = {path.stem: _mapped(path) for path in folder.glob("*.npy")}
-    return arrays, json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    """Map what `store_arrays` wrote: the arrays, and what was stored with them.
+
+    Raises:
+        MachineError: if it is gone or damaged.
+    """
+    try:
+        arrays = {path.stem: _mapped(path) for path in folder.glob("*.npy")}
+        return arrays, json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except ARRAY_ERRORS as error:
+        raise MachineError(
+            "the stored index of a data set is damaged",
+            where=folder,
+            found=f"{type(error).__name__}: {str(error)[:80]}",
+            fix="delete this folder; it is made again",
+        ) from error
+
+
+def _holds(folder: Path, arrays: Mapping[str, NDArray[Any]], about: str) -> bool:
+    """Tell whether a folder holds these very arrays, undamaged."""
+    if not (folder / _ABOUT).is_file():
+        return False
+    try:
+        stored, found = load_arrays(folder)
+    except MachineError:
+        stored, found = {}, None
+    same = stored.keys() == arrays.keys() and json.dumps(found) == about
+    if same and all(_equal(stored[name], array) for name, array in arrays.items()):
+        return True
+    _log.warning("the stored index %s is damaged and is made again", folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
+
+
+def _equal(stored: NDArray[Any], array: NDArray[Any]) -> bool:
+    return stored.dtype == array.dtype and np.array_equal(stored, array)
 
 
 def _write(folder: Path, arrays: Mapping[str, NDArray[Any]], about: str) -> None:
@@ -78,17 +112,10 @@ def _write(folder: Path, arrays: Mapping[str, NDArray[Any]], about: str) -> None
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    # An empty array cannot be mapped.
-    array: NDArray[Any] = (
-        np.load(path, allow_pickle=False)[:0]
-        if _is_empty(path)
-        else np.load(path, mmap_mode="r", allow_pickle=False)
-    )
-    return array
-
-
-def _is_empty(path: Path) -> bool:
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
-        shape, _, _ = np.lib.format.read_array_header_1_0(file)
-    return 0 in shape
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if 0 in shape:  # it cannot be mapped
+        return np.empty(shape, dtype)
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from samft.data.dataset import SampleKey
 from samft.data.worker_errors import explained_failures
+from samft.data.worker_signals import leave_signals_to_training
 from samft.errors import ConfigError
 from samft.seeding import derive_seed, generator_for
 
@@ -121,6 +122,7 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
             num_workers=num_workers,
             collate_fn=collate_fn,
             persistent_workers=num_workers > 0,
+            worker_init_fn=leave_signals_to_training,
             generator=torch.Generator(),  # or it would draw from the global one every epoch
         )
         self.order = sampler
@@ -129,7 +131,8 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
         self._resume: dict[str, int] | None = None
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch says its own iterator
-        self._given = self._position()
+        self._given = 0 if self._resume is None else self._position()
+        self._resume = None
         self.order.skip = self._given * (self.batch_size or 1)
         with explained_failures(self):
             for batch in super().__iter__():
@@ -141,7 +144,7 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
 
     def state_dict(self) -> dict[str, int]:
         """Return where in which epoch the loader is, and what that position depends on."""
-        position = {"epoch": self.order.epoch, "batches": self._given, "length": len(self)}
+        position = {"epoch": self.order.epoch, "batches": self._position(), "length": len(self)}
         return position | self._identity()
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
@@ -166,10 +169,11 @@ class ResumableLoader(DataLoader[Batch], Generic[Batch]):
         self._resume = dict(state_dict)
 
     def _position(self) -> int:
-        resume, self._resume = self._resume, None
-        if resume is None or resume["epoch"] != self.order.epoch:
-            return 0
-        return min(resume["batches"], len(self))
+        """Return how many batches of this epoch were given, in this process or before."""
+        if self._resume is None:
+            return self._given
+        same_epoch = self._resume["epoch"] == self.order.epoch
+        return min(self._resume["batches"], len(self)) if same_epoch else 0
 
     def _identity(self) -> dict[str, int]:
         return {

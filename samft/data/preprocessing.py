@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from samft.data.enhancement import Enhancement, enhance
@@ -24,7 +24,8 @@ from samft.data.intensity import (
 )
 from samft.data.pictures import DEFAULT_PERCENTILES, choose, read_picture
 from samft.data.readers.volume import Axis
-from samft.errors import DatasetError
+from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
+from samft.errors import ConfigError, DatasetError
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +63,27 @@ class Preprocessing:
 
         Args:
             config: `config.fit.yaml` of a run.
+
+        Raises:
+            ConfigError: if it is damaged, or its values mean nothing.
         """
         if config is None:
             return cls()
         data = _data_settings(config)
+        try:
+            found = cls._of_run(data)
+            found._check()
+            return found
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ConfigError(
+                "the data settings of the run cannot be used",
+                where=config,
+                found=str(error).partition("\n")[0][:160],
+                fix="restore the configuration, or give the checkpoint without its folder",
+            ) from error
+
+    @classmethod
+    def _of_run(cls, data: Mapping[str, Any]) -> Self:  # Any: YAML
         if isinstance(data.get("images"), list) and len(data["images"]) > 1:
             _log.warning(
                 "the model was trained on images of %d files each, one per channel; here every "
@@ -147,6 +165,23 @@ class Preprocessing:
         """Return plain data."""
         return asdict(self)
 
+    def _check(self) -> None:
+        low, high = self.percentiles
+        limits = self.limits if isinstance(self.limits, tuple) else ()
+        numbers = (self.context, *(self.channels or ()))
+        sound = {
+            "axis": self.axis in get_args(Axis),
+            "enhancement": self.enhancement in get_args(Enhancement),
+            "percentiles": 0 <= low < high <= 100,
+            "window": all(math.isfinite(limit) for limit in limits),
+            "channels or context_slices": all(
+                type(number) is int and number >= 0 for number in numbers
+            ),
+        }
+        wrong = [name for name, right in sound.items() if not right]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} of no meaning")
+
     def _scale(self, values: NDArray[Any], percentiles: tuple[float, float]) -> NDArray[Any]:
         if values.dtype == np.uint8:
             return values
@@ -155,7 +190,15 @@ class Preprocessing:
 
 
 def _data_settings(config: Path) -> Mapping[str, Any]:
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    try:
+        content = read_yaml(config)
+    except YAML_ERRORS as error:
+        raise ConfigError(
+            "the configuration of the run cannot be read",
+            where=config,
+            found=problem_in(error),
+            fix="restore the file, or give the checkpoint without its folder",
+        ) from error
     data = content.get("data") if isinstance(content, dict) else None
     settings = data.get("init_args") if isinstance(data, dict) else None
     return settings if isinstance(settings, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -171,12 +172,14 @@ def _read_csv(
     reader.fieldnames = columns
     _check_columns(path, columns)
     grouped: dict[tuple[Key, str], _Rows[Key]] = {}
+    counts: Counter[Key] = Counter()
     for row in reader:
         where = f"{path}: line {reader.line_num}"
         values = {key: (row.get(key) or "").strip() for key in columns}
         image = _image(images, values["image"], where)
         key = image, values.get("object") or f"line {reader.line_num}"
-        number = 1 + sum(1 for other, _ in grouped if other == image)
+        counts[image] += key not in grouped
+        number = counts[image]
         named, kind = values.get("object") or None, values.get("class") or None
         fresh = _Rows(image, where, None, [], [], named or number, kind, named)
         _add_row(grouped.setdefault(key, fresh), values, where)

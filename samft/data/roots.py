@@ -65,8 +65,14 @@ def inside_root(root: Path, name: str) -> Path | None:
 
 
 def stays_inside(root: Path, path: Path) -> bool:
-    """Tell whether `path`, with every symbolic link followed, lies in `root`."""
-    return path.resolve().is_relative_to(root.resolve())
+    """Tell whether `path`, with every symbolic link followed, lies in `root`.
+
+    Links that lead in a circle, and names that no file can have, lie nowhere.
+    """
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _package_folder(root: str) -> Path:

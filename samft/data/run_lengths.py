@@ -15,6 +15,7 @@ _FIRST_DIGIT = 48  # the character that stands for 0
 _MORE, _SIGN, _BITS = 0x20, 0x10, 5
 _LONGEST_DIGITS = 8  # of five bits: more than any image has pixels
 _EDGES = 2
+_MOST_PIXELS = 2**32 - 1  # what pycocotools counts with
 
 
 def counts_of(counts: object, size: tuple[int, int]) -> NDArray[np.int64]:
@@ -49,9 +50,14 @@ def compress(counts: NDArray[np.int64]) -> bytes:
 
     Args:
         counts: (n,) as `counts_of` returns them.
+
+    Raises:
+        ValueError: if they are of more pixels than the format can count.
     """
     # The bytes depend on the runs only, not on how many of their pixels make a column.
     pixels = int(counts.sum())
+    if pixels > _MOST_PIXELS:
+        raise ValueError(f"runs of {pixels} pixels, the format holds at most {_MOST_PIXELS}")
     packed = coco_mask.frPyObjects({"size": [pixels, 1], "counts": counts.tolist()}, pixels, 1)
     return bytes(packed["counts"])
 

@@ -19,6 +19,7 @@ from samft.data.dataset import SampleKey
 from samft.data.loader import ResumableLoader, ResumableSampler
 from samft.data.records import Split
 from samft.data.tally import Tally
+from samft.data.worker_signals import leave_signals_to_training
 from samft.errors import ConfigError, DatasetError
 from samft.types import SamBatch, Sample
 
@@ -192,6 +193,7 @@ class SplitDataModule(BaseDataModule):
                 sampler=sampler,
                 num_workers=self.num_workers,
                 collate_fn=collate_fn,
+                worker_init_fn=leave_signals_to_training,
             )
         return ResumableLoader(
             dataset,  # type: ignore[arg-type]  # what it needs of a data set is in the protocol

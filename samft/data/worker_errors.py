@@ -44,8 +44,8 @@ def explained(error: Exception) -> SamftError | None:
             this process happens to be.
     """
     text = str(error)
-    if isinstance(error, SamftError) and text.startswith(_REPORTED):
-        return _as_it_was(error, text)
+    if isinstance(error, SamftError) and error.what.startswith(_REPORTED):
+        return _as_it_was(error, error.what)  # the message itself is one line, and cut
     died = _DIED.search(text) if isinstance(error, RuntimeError) else None
     if died is None:
         return None

@@ -65,7 +65,7 @@ class Manifest:
             )
             known = manifest.parts["format"] == FORMAT and manifest.dtype in TORCH_TYPES
             whole = len(bytes.fromhex(manifest.digest)) == _DIGEST_BYTES
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
         belongs = manifest.digest.startswith(folder.name) and manifest.created.tzinfo is not None
         return manifest if known and whole and belongs else None

@@ -21,6 +21,7 @@ from samft.embeddings.index import RECORD_BYTES, IndexRecord, decode_all
 ALIGNMENT: Final = 64
 """Entries start at multiples of this: enough for every type and for vector instructions."""
 SUFFIXES: Final = (".data", ".index", ".lock")
+_MOST_VALUES: Final = 2**60
 _NAME = re.compile(r"[0-9a-f]{8}-[0-9]+-[0-9a-f]{12}")
 
 
@@ -91,6 +92,8 @@ class Shard:
             OSError: if the system gives no further mapping.
         """
         count = prod(record.shape)
+        if prod(length or 1 for length in record.shape) > _MOST_VALUES:
+            return None  # torch multiplies the lengths beside one of 0 too
         if count == 0:
             return torch.empty(record.shape, dtype=dtype)
         start = record.offset - record.offset % mmap.ALLOCATIONGRANULARITY
@@ -109,6 +112,8 @@ class Shard:
             return
         length = record.end(dtype.itemsize) - record.offset
         with self.data.open("rb") as file:
+            if record.offset + length > os.fstat(file.fileno()).st_size:
+                return
             os.posix_fadvise(file.fileno(), record.offset, length, os.POSIX_FADV_DONTNEED)
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from samft._deps import require
 from samft.data.intensity import percentile_range, to_uint8
+from samft.data.readers.array_files import ARRAY_ERRORS
+from samft.data.readers.limits import reading, unreadable
 from samft.errors import ConfigError, DatasetError
 
 Box = tuple[int, int, int, int]
@@ -21,6 +23,8 @@ _IMAGE_AXES: Final = ("YX", "YXC", "CYX")
 _VOLUME_AXES: Final = ("ZYX", "ZYXC", "ZCYX")
 _SAMPLED_VALUES: Final = 4_000_000
 _SAMPLED_PARTS: Final = 64
+_EXPECTED: Final = "an array of numbers"
+_NUMBERS: Final = "buif"  # kinds of numpy's types
 _SUFFIXES: Final = (".npy", ".tif", ".tiff", ".zarr")
 
 
@@ -156,7 +160,7 @@ def open_array(path: str | Path) -> ArrayLike:
     if not place.exists():
         raise DatasetError("no such file or folder", where=place)
     openers: dict[str, Callable[[Path], ArrayLike]] = {
-        ".npy": lambda file: cast(ArrayLike, np.load(file, mmap_mode="r", allow_pickle=False)),
+        ".npy": _open_npy,
         ".tif": _open_tiff,
         ".tiff": _open_tiff,
         ".zarr": _open_zarr,
@@ -167,12 +171,11 @@ def open_array(path: str | Path) -> ArrayLike:
             where=place,
             expected=", ".join(_SUFFIXES),
         )
-    try:
-        return openers[place.suffix.lower()](place)
-    except (OSError, ValueError, KeyError, tifffile.TiffFileError) as error:
-        raise DatasetError(
-            "the file cannot be opened", where=place, found=str(error).splitlines()[0]
-        ) from error
+    with reading(place, _EXPECTED, also=(*ARRAY_ERRORS, tifffile.TiffFileError)):
+        array = openers[place.suffix.lower()](place)
+        if np.dtype(array.dtype).kind not in _NUMBERS:
+            raise unreadable(place, f"values of type {array.dtype}", _EXPECTED)
+        return array
 
 
 def sampled_range(array: ArrayLike, *, low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
@@ -268,6 +271,11 @@ def _rgb(
     return np.ascontiguousarray(channels[:, :, :3])
 
 
+def _open_npy(path: Path) -> ArrayLike:
+    # np.load would open archives and pickles of this name too.
+    return np.lib.format.open_memmap(path, mode="r")
+
+
 def _open_tiff(path: Path) -> ArrayLike:
     with tifffile.TiffFile(path) as file:
         mappable = file.series[0].dataoffset is not None
@@ -279,7 +287,10 @@ def _open_tiff(path: Path) -> ArrayLike:
 
 def _open_zarr(path: Path) -> ArrayLike:
     zarr = require("zarr", extra="microscopy", purpose="read zarr arrays")
-    return _full_size(zarr.open(str(path), mode="r"))
+    try:
+        return _full_size(zarr.open(str(path), mode="r"))
+    except FileNotFoundError as error:  # the folder is there
+        raise unreadable(path, "a folder without a zarr array", _EXPECTED) from error
 
 
 def _full_size(node: Any) -> ArrayLike:  # Any: a zarr array or group

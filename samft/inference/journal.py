@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from samft.data.readers.yaml_files import YAML_ERRORS, read_yaml
 from samft.errors import OutputError
 from samft.inference.output_folder import OutputFolder, refuse_to_overwrite
 
@@ -90,8 +91,8 @@ class Journal:
 
     def _plan(self) -> dict[str, Any] | None:
         try:
-            content = yaml.safe_load((self.folder.root / PLAN).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            content = read_yaml(self.folder.root / PLAN)
+        except YAML_ERRORS:
             return None
         return content if isinstance(content, dict) else None
 
@@ -99,7 +100,8 @@ class Journal:
         """Delete the results that the journal names, and the journal."""
         for kind in KINDS:
             for values in self.entries(kind):
-                for name in values.get("files", ()):
+                names = values.get("files")
+                for name in names if isinstance(names, list) else ():
                     self.folder.remove(str(name))
         self.end()
 
@@ -107,7 +109,7 @@ class Journal:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from samft.data.roots import stays_inside
 from samft.errors import MachineError, OutputError
 
 _PART = ".part"
@@ -60,6 +62,8 @@ class OutputFolder:
         path = self.root / name
         if ".." in PurePosixPath(name).parts or not self._holds(path):
             return  # a journal that somebody wrote by hand must not delete other files
+        if not os.path.lexists(path):  # nor is every text in it a name that a file can have
+            return
         _delete(path)
         for folder in path.parents:
             if folder == self.root or not folder.is_dir() or any(folder.iterdir()):
@@ -77,8 +81,7 @@ class OutputFolder:
 
     def _holds(self, path: Path) -> bool:
         # The folder itself may be a link; what lies in it may not lead out.
-        parent = path.parent.resolve()
-        return parent.is_relative_to(self.root.resolve())
+        return stays_inside(self.root, path.parent)
 
 
 def refuse_to_overwrite(out: Path, *, overwrite: bool) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from samft.data.readers.array_files import ARRAY_ERRORS
 from samft.embeddings.key import weights_hash
 from samft.errors import MachineError, OutputError
 from samft.inference.array_sources import ImageSource, VolumeSource
@@ -91,7 +91,7 @@ class WorkFolder:
                 return {key: file[key] for key in file.files}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except ARRAY_ERRORS as error:
             _log.warning("%s is damaged and will be made again: %s", path, error)
             return None
 
@@ -132,7 +132,7 @@ class WorkFolder:
             return
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))["digest"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             found = None
         if found != self._digest:
             raise OutputError(

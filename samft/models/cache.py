@@ -81,7 +81,7 @@ def _fingerprint(path: Path) -> dict[str, int]:
 def _read_records() -> dict[str, object]:
     try:
         records = json.loads((weights_dir() / _RECORDS).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return records if isinstance(records, dict) else {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
@@ -148,6 +149,16 @@ class InertObject:
         self.parts.append((key, value))
 
 
+class InertCopy(InertObject):
+    """Stands for what copies its argument, such as `set`."""
+
+    def __new__(cls, *arguments: object, **settings: object) -> Self:
+        """Count what would be copied, and keep the arguments."""
+        if cls.budget is not None:
+            cls.budget.spend(sum(len(item) for item in arguments if isinstance(item, Sized)))
+        return super().__new__(cls, *arguments, **settings)
+
+
 class StorageType(InertObject):
     """Stands for a class such as `torch.FloatStorage`; subclasses know its type."""
 
@@ -168,6 +179,8 @@ class InertDict(dict[Any, Any]):
 
     def __setstate__(self, state: object) -> None:
         """Drop what else was attached to the dictionary, such as its version."""
+        if isinstance(state, Sized):
+            self.budget.spend(len(state))
 
 
 class _Rebuilt(_Fixed):
@@ -202,6 +215,16 @@ _REBUILDERS: Final[dict[str, type[_Rebuilt]]] = {
     "torch._utils._rebuild_parameter_with_state": _Parameter,
     "torch._tensor._rebuild_from_type_v2": _FromType,
 }
+_COPYING = frozenset(
+    {
+        *(
+            f"{module}.{name}"
+            for module in ("builtins", "__builtin__")
+            for name in ("set", "frozenset")
+        ),
+        *("_codecs.encode", "collections.Counter", "torch.Size"),
+    }
+)
 _DICTIONARIES = frozenset({"collections.OrderedDict", "collections.defaultdict", "builtins.dict"})
 
 
@@ -216,6 +239,8 @@ def stand_in(name: str, budget: Budget) -> type:
         return type("Rebuilt", (_REBUILDERS[name],), {"__slots__": ()})
     if name in _DICTIONARIES:
         return type("InertDict", (InertDict,), {"budget": budget})
+    if name in _COPYING:
+        return type("InertCopy", (InertCopy,), {"name": name, "budget": budget})
     module, _, last = name.rpartition(".")
     kind = last.removesuffix("Storage")
     if module in _MODULES and last.endswith("Storage") and kind in _DTYPES:

@@ -22,6 +22,8 @@ PIXEL_MEAN = (123.675, 116.28, 103.53)
 """ImageNet's mean of R, G, B on the scale 0 to 255."""
 PIXEL_STD = (58.395, 57.12, 57.375)
 """ImageNet's standard deviation of R, G, B on the scale 0 to 255."""
+MAX_IMAGE_SIZE = 16_384
+"""Largest side of the input square, pixels; sixteen times that of SAM."""
 
 
 class Sam(nn.Module):
@@ -36,8 +38,8 @@ class Sam(nn.Module):
             adapter is the child `channel_adapter`, beside the official keys.
 
     Raises:
-        ConfigError: if `config.image_size` is not a multiple of `config.patch_size`, or `channels`
-            are out of range.
+        ConfigError: if `config.image_size` is not a multiple of `config.patch_size` or more than
+            `MAX_IMAGE_SIZE`, or `channels` are out of range.
     """
 
     mask_threshold: float = 0.0
@@ -57,12 +59,13 @@ class Sam(nn.Module):
         channels: ChannelSettings | None = None,
     ) -> None:
         super().__init__()
-        if config.image_size % config.patch_size or config.image_size <= 0:
+        side, step = config.image_size, config.patch_size
+        if side % step or not 0 < side <= MAX_IMAGE_SIZE:
             raise ConfigError(
                 "the input size must be a multiple of the patch size",
                 where="image_size",
-                found=config.image_size,
-                expected=f"a multiple of {config.patch_size}",
+                found=side,
+                expected=f"a multiple of {step}, at most {MAX_IMAGE_SIZE}",
             )
         self.config = config
         self.set_channels(channels)

@@ -1,12 +1,12 @@
 """Read a file written by `torch.save` without trusting it.
 
 Two gates stand before a value is returned. The pickle inside is searched for everything it would
-look up or call, and only what plain tensors and plain data need may pass; then torch loads it with
-`weights_only=True`. There is no way around either.
+look up or call, and only what plain tensors and plain data need may pass, none of it again and
+again; then torch loads it with `weights_only=True`. There is no way around either.
 
 The first gate is not a repetition: torch's own allow-list still lets a file of a few bytes ask for
-gigabytes (`bytearray`, `Tensor`, `UntypedStorage`), and a compressed archive would unpack to any
-size.
+gigabytes (`bytearray`, `Tensor`, `UntypedStorage`, or thousands of sets of one long list), and a
+compressed archive would unpack to any size.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import torch
 
 from samft.errors import CheckpointError
+from samft.models.inert_pickle import PICKLE_ERRORS, InertUnpickler, named_objects
 
 MAX_HEADER_BYTES: Final = 16 * 2**20
 """Limit for what describes the tensors of a file; `vit_h` with its optimiser needs under 1 MB."""
@@ -74,7 +75,9 @@ def read_torch_file(path: Path) -> object:
         CheckpointError: if the file is damaged, holds more than tensors and plain data, or asks for
             more memory than it has bytes.
     """
-    _refuse_foreign_objects(read_pickle(path), path)
+    pickle_bytes = read_pickle(path)
+    _refuse_foreign_objects(pickle_bytes, path)
+    _refuse_copies(pickle_bytes, path)
     try:
         return _load(path)
     except Exception as error:  # a hostile pickle can make the unpickler raise anything
@@ -190,6 +193,17 @@ def _refuse_foreign_objects(pickle_bytes: bytes, path: Path) -> None:
             expected="tensors and plain data",
             fix=_FIX,
         )
+
+
+def _refuse_copies(pickle_bytes: bytes, path: Path) -> None:
+    """Refuse a pickle that would copy the same objects again and again, `set(x)` for one."""
+    try:
+        named_objects(pickle_bytes)
+        InertUnpickler(pickle_bytes, set()).load()
+    except PICKLE_ERRORS as error:
+        raise CheckpointError(
+            "the weights file cannot be read", where=path, found=_first_line(error), fix=_FIX
+        ) from error
 
 
 def _global_name(opcode: str, argument: object) -> str:

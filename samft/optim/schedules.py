@@ -22,14 +22,14 @@ _WAYS_DOWN: dict[str, Callable[[float, OptimizerSettings], float]] = {
 
 
 def lightning_optimizers(
-    model: nn.Module, settings: OptimizerSettings, *, total_steps: int, batches_per_epoch: int
+    model: nn.Module, settings: OptimizerSettings, *, total_steps: float, batches_per_epoch: int
 ) -> tuple[list[Optimizer], list[Any]]:
     """Return what `LightningModule.configure_optimizers` is to return.
 
     Args:
         model: What is trained, see `build_optimizer`.
         settings: Method, rates and schedule.
-        total_steps: Optimiser steps of the whole run.
+        total_steps: Optimiser steps of the whole run; infinity where no number is set.
         batches_per_epoch: Training batches of one epoch.
 
     Returns:
@@ -61,7 +61,7 @@ def lightning_optimizers(
 
 
 def build_schedule(
-    optimizer: Optimizer, settings: OptimizerSettings, *, total_steps: int
+    optimizer: Optimizer, settings: OptimizerSettings, *, total_steps: float
 ) -> LambdaLR:
     """Return the schedule that multiplies every group's rate by `rate_curve`, step by step.
 
@@ -73,7 +73,7 @@ def build_schedule(
     return LambdaLR(optimizer, rate_curve(settings, total_steps=total_steps))
 
 
-def rate_curve(settings: OptimizerSettings, *, total_steps: int) -> Callable[[int], float]:
+def rate_curve(settings: OptimizerSettings, *, total_steps: float) -> Callable[[int], float]:
     """Return the factor on the peak rate as a function of the step, 0 to 1.
 
     Of `plateau` it knows the warm-up only: the drops depend on scores.
@@ -96,9 +96,11 @@ def rate_curve(settings: OptimizerSettings, *, total_steps: int) -> Callable[[in
     return factor
 
 
-def _warmup(settings: OptimizerSettings, total_steps: int) -> int:
+def _warmup(settings: OptimizerSettings, total_steps: float) -> int:
+    if math.isinf(total_steps):
+        return settings.warmup_steps
     # A run shorter than its warm-up would never reach the peak rate.
-    return min(settings.warmup_steps, max(1, total_steps // 5))
+    return min(settings.warmup_steps, max(1, int(total_steps) // 5))
 
 
 def _plateau(optimizer: Optimizer, settings: OptimizerSettings) -> ReduceLROnPlateau:

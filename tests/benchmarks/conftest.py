@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +19,26 @@ from benchmarks.nano import tuning
 @pytest.fixture(autouse=True)
 def few_timed_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spend little on finding out how long a step takes; here nothing is measured."""
-    monkeypatch.setattr(tuning, "_TIMED_STEPS", 3)
+    monkeypatch.setattr(tuning, "_TIMED_STEPS", 2)
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let `python -m MODULE` run in this process: another one imports everything, for seconds."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        program, flag, module, *words = command
+        assert (program, flag) == (sys.executable, "-m")
+        monkeypatch.setattr(sys, "argv", [module, *words])
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            importlib.import_module(module).main()
+        return subprocess.CompletedProcess(command, 0, said.getvalue(), "")
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(subprocess, "run", run)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ def test_unknown_case(capsys):
     assert "invalid choice: 'nobody'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_one_measurement_in_its_own_process():
+@pytest.mark.usefixtures("one_process")
+def test_one_measurement_as_a_worker_takes_it():
     options = benchmark.parse(["--size", "128", "--repeat", "1", "--device", "cpu"])
     found = benchmark.run_process("samft", "forward", options)
     assert 0 < found.seconds < 60

@@ -56,8 +56,8 @@ def test_one_measurement(data_folder: Path) -> None:
     assert 0 <= trimmed.point <= 1
 
 
-@pytest.mark.slow
-def test_one_size_in_its_own_process(data_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_process")
+def test_one_size_as_a_worker_measures_it(data_folder: Path, tmp_path: Path) -> None:
     save_state_dict(build_sam("vit_nano", image_size=64), tmp_path / "w.safetensors")
     words = ["--weights", str(tmp_path / "w.safetensors"), "--data", str(data_folder)]
     options = benchmark.parse([*words, "--limit", "2", "--repeat", "1", "--threads", "1"])

@@ -116,7 +116,7 @@ def test_rows_of_generated_nuclei(
 ) -> None:
     kept = tmp_path / "results.json"
     given = ["--weights", weights, "--data", str(data_folder), "--images", "4", "--threads", "1"]
-    given += ["--sets", "dsb2018", "--presets", "late_lora", "--seconds", "1", "--workers", "0"]
+    given += ["--sets", "dsb2018", "--presets", "late_lora", "--seconds", "0.3", "--workers", "0"]
     given += ["--results", str(kept), "--markdown"]
     assert adaptation.main(given) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -20,6 +20,25 @@ def two_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.nano.gate.SETS", few)
 
 
+@pytest.fixture(scope="module")
+def scores() -> list:
+    """What the file reached, once a test has asked."""
+    return []
+
+
+@pytest.fixture
+def scored_once(scores: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score the file with the first test only; the others have the same file and images."""
+    real = build.score_sets
+
+    def remembered(sam, entries, data):
+        if not scores:
+            scores.extend(real(sam, entries, data))
+        return list(scores)
+
+    monkeypatch.setattr(build, "score_sets", remembered)
+
+
 @pytest.fixture
 def given(nano_checkpoint, data_folder, tmp_path, two_sets) -> list[str]:
     out = str(tmp_path / "out")
@@ -29,6 +48,7 @@ def given(nano_checkpoint, data_folder, tmp_path, two_sets) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("scored_once")
 def test_refuses_what_loses_and_writes_nothing(given, tmp_path, capsys):
     assert build.main(given) == 1
     shown = capsys.readouterr()
@@ -43,6 +63,7 @@ def test_refuses_what_loses_and_writes_nothing(given, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("scored_once")
 def test_refuses_a_large_file(given, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(build, "check", lambda scores: [])
     monkeypatch.setattr(build, "MAX_BYTES", 1000)
@@ -87,6 +108,7 @@ def test_writes_what_wins(given, nano_checkpoint, tmp_path, monkeypatch, capsys)
         assert torch.equal(measured[0][key], loaded[key])  # the file was judged, not the checkpoint
 
 
+@pytest.mark.usefixtures("scored_once")
 def test_card_tells_where_the_weights_come_from(given, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "check", lambda scores: [])
     assert build.main([*given, "--recipe", "recipes/some.yaml"]) == 0
@@ -108,6 +130,7 @@ def test_card_tells_where_the_weights_come_from(given, tmp_path, monkeypatch):
     assert str(tmp_path) not in card
 
 
+@pytest.mark.usefixtures("scored_once")
 def test_nothing_is_overwritten_unasked(given, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(build, "check", lambda scores: [])
     (tmp_path / "out").mkdir()

@@ -51,7 +51,7 @@ def test_tuning_stops_by_the_clock_and_leaves_nothing(dsb_folder, tmp_path, monk
     torch.manual_seed(0)
     save_state_dict(build_sam("vit_nano"), tmp_path / "start.safetensors")
     module, steps = tuning.tune(
-        make_data, settings, weights="start.safetensors", arch="vit_nano", seconds=1.5
+        make_data, settings, weights="start.safetensors", arch="vit_nano", seconds=0.3
     )
     assert 1 <= steps < 100
     assert not module.training
@@ -67,7 +67,7 @@ def test_comparison(data_folder, nano_checkpoint, tmp_path, monkeypatch, capsys)
     present = set(tmp_path.rglob("*"))
     weights = str(nano_checkpoint / "checkpoints" / "best.ckpt")
     given = ["--weights", weights, "--data", str(data_folder), "--images", "4"]
-    assert fine_tune.main([*given, "--seconds", "1", "--workers", "0", "--threads", "1"]) == 0
+    assert fine_tune.main([*given, "--seconds", "0.3", "--workers", "0", "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Mean IoU on 2 other images, 8 objects"
     assert lines[1].split() == ["start", "steps", "box", "point", "oracle", "box_point"]

@@ -16,8 +16,9 @@ def test_every_style_has_its_row(
 ) -> None:
     few = replace(prompt_styles.AUTOMATIC, points_per_side=5)
     monkeypatch.setattr(prompt_styles, "AUTOMATIC", few)
-    words = ["--data", str(data_folder), "--images", "4", "--test-images", "1"]
-    assert prompt_styles.main([*words, "--seconds", "0.5"]) == 0
+    monkeypatch.setattr(prompt_styles, "AUTOMATIC_IMAGES", 1)
+    words = ["--data", str(data_folder), "--images", "4", "--test-images", "1", "--objects", "2"]
+    assert prompt_styles.main([*words, "--seconds", "0.1"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[-len(prompt_styles.COLUMNS) :] == list(prompt_styles.COLUMNS)
     assert [row.split()[0] for row in rows] == ["paper", "box_only"]

@@ -2,9 +2,11 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
@@ -58,3 +60,20 @@ def test_a_resumed_run_remembers_its_losses() -> None:
     first._losses = {0: 1.5}
     second.load_state_dict(first.state_dict())
     assert second._losses == {0: pytest.approx(1.5)}
+
+
+def test_the_loss_of_an_epoch_is_that_of_both_of_its_halves() -> None:
+    trainer = SimpleNamespace(callback_metrics={}, current_epoch=3, is_global_zero=False)
+    trainer.logger, trainer.default_root_dir = None, "."
+
+    def step(curves: Curves, loss: float) -> None:
+        trainer.callback_metrics["train/loss"] = torch.tensor(loss)
+        curves.on_train_batch_end(trainer, None, None, None, 0)
+
+    first, second = Curves(), Curves()
+    for loss in (4.0, 2.0):
+        step(first, loss)
+    second.load_state_dict(first.state_dict())
+    step(second, 0.0)
+    second.on_train_epoch_end(trainer, None)
+    assert second.state_dict() == {"losses": {3: 2.0}, "sum": 0.0, "count": 0}

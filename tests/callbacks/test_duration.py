@@ -66,7 +66,16 @@ def test_checkpoints_keep_it_as_plain_data(tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "checkpoint", [{}, {"callbacks": {}}, {"callbacks": {"TrainingTime": {"seconds": 0.0}}}]
+    "checkpoint",
+    [
+        {},
+        {"callbacks": {}},
+        {"callbacks": [1]},
+        {"callbacks": {"TrainingTime": {"seconds": 0.0}}},
+        {"callbacks": {"TrainingTime": {"seconds": "1", "devices": 1, "device": "cpu"}}},
+        {"callbacks": {"TrainingTime": {"seconds": 1.0, "devices": 0, "device": "cpu"}}},
+        {"callbacks": {"TrainingTime": {"seconds": 1.0, "devices": 1, "device": None}}},
+    ],
 )
 def test_a_run_that_does_not_say(checkpoint) -> None:
     assert recorded_time(checkpoint) is None

@@ -204,6 +204,29 @@ def test_a_plateau_needs_its_score_after_every_epoch(capsys, tmp_path) -> None:
     assert "did you mean 'val/iou'" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "found", "fix"),
+    [
+        ((), "optimizer.schedule", "cosine", "constant or plateau"),
+        (("--model.prompts.rounds_from", "0.5"), "prompts.rounds_from", "0.5", "0"),
+        (("--model.loss.balanced_bce", "2"), "loss.balanced_bce", "2.0", "0"),
+    ],
+)
+def test_what_goes_by_the_length_of_the_run_needs_one(
+    capsys, tmp_path, words, name, found, fix
+) -> None:
+    pairs(tmp_path / "data")
+    limit = ("--trainer.max_epochs", "-1", "--trainer.max_time", "00:01:00:00")
+    schedule = ("--model.optimizer.schedule", "constant") if words else ()
+    said = fit(capsys, *limit, *schedule, *words)
+    assert "ConfigError: this setting goes by the number of steps of the training" in said
+    without = "without trainer.max_epochs and trainer.max_steps"
+    assert f"where: model.{name}, found: {found}, {without}" in said
+    assert said.rstrip().endswith(
+        f"fix: set one of these, beside trainer.max_time; or set model.{name}: {fix}"
+    )
+
+
 def test_missing_config_file(capsys) -> None:
     said = fails(capsys, "fit", "--config", "recipes/medicall.yaml")
     assert "configuration file not found" in said

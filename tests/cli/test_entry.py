@@ -106,3 +106,10 @@ def test_debug_variable_shows_where(monkeypatch, capsys) -> None:
     monkeypatch.setenv(entry.DEBUG_VARIABLE, "1")
     assert entry.main(["fit"]) == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_plots_of_a_notebook_are_not_asked_for(monkeypatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    code = "from samft.cli.entry import main; main(['--version']); import matplotlib"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

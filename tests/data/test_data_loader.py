@@ -124,6 +124,20 @@ def test_the_next_epoch_starts_at_its_beginning() -> None:
     assert epochs(second, 1, 2) == epochs(loader(), 1, 2)
 
 
+@pytest.mark.parametrize("stop", [2, 99])
+def test_saved_again_before_it_has_gone_on_it_is_where_it_was(stop: int) -> None:
+    first, second = loader(), loader()
+    for number, _ in enumerate(first, start=1):
+        if number == stop:
+            break
+    state = first.state_dict()
+    assert state["batches"] == min(stop, len(first))
+    second.load_state_dict(state)
+    assert second.state_dict() == state
+    second.order.set_epoch(1)
+    assert second.state_dict()["batches"] == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "name"), [({"seed": 1}, "data.seed"), ({"batch_size": 2}, "data.batch_size")]
 )

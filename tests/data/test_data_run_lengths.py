@@ -83,3 +83,8 @@ def test_what_they_cannot_be(counts, found) -> None:
 def test_nothing_is_all_background() -> None:
     assert encode(None, (3, 4)).tolist() == [12]
     assert encode(Patch(1, 1, np.zeros((2, 2), bool)), (3, 4)).tolist() == [12]
+
+
+def test_more_pixels_than_the_format_counts() -> None:
+    with pytest.raises(ValueError, match="runs of 4294967296 pixels"):
+        compress(np.array([0, 2**32]))

@@ -73,3 +73,30 @@ def test_slices_are_those_of_training(tmp_path: Path, settings) -> None:
     for index, plane in enumerate(source.planes):
         assert samples[index].sample_id == plane
         assert np.array_equal(samples[index].image.numpy(), source.picture(index))
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "found"),
+    [
+        ("data: [", "the configuration of the run cannot be read", "expected the node content"),
+        ("a: &a [*a]", "the configuration of the run cannot be read", "contains itself"),
+        ("data: {init_args: {axis: [1]}}", "the data settings of the run cannot be used", "axis"),
+        ("data: {init_args: {channels: 3}}", "the data settings", "not iterable"),
+        ("data: {init_args: {channels: [-1]}}", "the data settings", "channels"),
+        ("data: {init_args: {context_slices: x}}", "the data settings", "context_slices"),
+        ("data: {init_args: {enhancement: 7}}", "the data settings", "enhancement"),
+        ("data: {init_args: {percentiles: [9, 1]}}", "the data settings", "percentiles"),
+        ("data: {init_args: {percentiles: abc}}", "the data settings", "too many values"),
+        ("data: {init_args: {window: [a, b]}}", "the data settings", "'>' not supported"),
+        ("data: {init_args: {window: [.inf, 2]}}", "the data settings", "window"),
+        ("data: {init_args: {window: {a: 1, b: 2}}}", "the data settings", "1"),
+    ],
+)
+def test_a_configuration_that_was_damaged(tmp_path: Path, text: str, what: str, found: str) -> None:
+    path = tmp_path / "config.fit.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=what) as caught:
+        Preprocessing.of_config(path)
+    assert found in str(caught.value.found)
+    assert caught.value.where == path
+    assert "give the checkpoint without its folder" in str(caught.value.fix)

@@ -69,6 +69,8 @@ NAMES = [
     "a\0.png",
     "",
     "link/secret.png",
+    "\ud800.png",  # no file can have this name
+    "circle/a.png",
 ]
 
 
@@ -77,6 +79,7 @@ def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "secret.png").touch()
     os.symlink(tmp_path, tmp_path / "root" / "link")
+    os.symlink("circle", tmp_path / "root" / "circle")
     assert inside_root(tmp_path / "root", name) is None
 
 

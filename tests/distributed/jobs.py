@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,6 +28,7 @@ COUNTS = (0, 1, 3, 40)
 PRESETS = ("frozen", "late_lora", "lora", "full")
 STRATEGIES = {"ddp": lambda: "ddp", "sharded": ShardedStrategy}
 STEPS, IMAGES = 2, 8
+SETTINGS = {"late_lora": {"accumulate_grad_batches": 2, "gradient_clip_val": 0.05}}  # of trainers
 
 
 def points(count: int) -> Tensor:
@@ -41,8 +43,10 @@ def fitted(adapt: str, *, strategy: Any = "auto", out: Path | None = None) -> Sa
     module = SamModule(
         "vit_nano", image_size=64, adapt=adapt, prompts=PromptSettings(rounds=2), seed=3
     )
-    data = SyntheticDataModule(num_train=IMAGES, num_val=3, size=64, batch_size=4 // world)
-    run = trainer(strategy, max_steps=STEPS, limit_val_batches=0)
+    settings = SETTINGS.get(adapt, {})
+    size = 4 // world // settings.get("accumulate_grad_batches", 1)
+    data = SyntheticDataModule(num_train=IMAGES, num_val=3, size=64, batch_size=size)
+    run = trainer(strategy, max_steps=STEPS, limit_val_batches=0, **settings)
     run.fit(module, data)
     if out is not None:
         run.save_checkpoint(out)
@@ -154,6 +158,44 @@ def one_kind_of_prompt_each() -> float:
     return float((both[0] - both[1]).abs().max())
 
 
+def statistics_apart() -> tuple[float, float]:
+    """Validate where averaged weights and their statistics have come apart.
+
+    Returns:
+        The largest difference of a buffer between the processes, before and in the validation.
+    """
+    found: list[float] = []
+
+    class Look(Callback):
+        def on_validation_start(self, trainer: Trainer, module: Any) -> None:
+            rank = float(torch.distributed.get_rank())
+            for average in module.averages.module.sam.buffers():
+                average.data.add_(rank if average.is_floating_point() else int(rank))
+            found.append(buffers_apart(module.averages.module.sam))
+
+        def on_validation_batch_start(self, trainer: Trainer, module: Any, *_: Any) -> None:
+            found.append(buffers_apart(module.sam))
+
+    average = EMAWeightAveraging(decay=0.5)
+    module = SamModule("vit_nano", image_size=64, adapt="full", prompts=PromptSettings(rounds=0))
+
+    class Keep(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            object.__setattr__(module, "averages", average._average_model)
+
+    data = SyntheticDataModule(num_train=2, num_val=2, size=64, batch_size=1)
+    trainer("ddp", max_steps=1, callbacks=[average, Keep(), Look()]).fit(module, data)
+    return found[0], found[1]
+
+
+def buffers_apart(sam: torch.nn.Module) -> float:
+    """Return the largest difference of a buffer between the processes."""
+    own = torch.cat([buffer.detach().double().flatten() for buffer in sam.buffers()])
+    both = [torch.zeros_like(own) for _ in range(2)]
+    torch.distributed.all_gather(both, own)
+    return float((both[0] - both[1]).abs().max())
+
+
 def command_line(out: Path, strategy: str) -> str:
     """Train with `samft fit`; return what it printed in this process."""
     from samft.cli.entry import main as samft
@@ -198,6 +240,7 @@ def main(out: Path, folder: str) -> None:
         for adapt in PRESETS:
             fitted(adapt, strategy=make(), out=out / f"{name}_{adapt}.ckpt")
     found["apart"] = one_kind_of_prompt_each()
+    found["statistics"] = statistics_apart()
     found |= {
         "cached": memory_jobs.embeddings_are_cached(out / "embeddings"),
         "batches": memory_jobs.batches_that_fit(),

@@ -39,6 +39,9 @@ def test_two_processes_are_one(dsb_folder: Path, tmp_path: Path) -> None:
     for adapt in jobs.PRESETS:
         _training_is_that_of_one(adapt, tmp_path)
     assert ranks[0]["apart"] == ranks[1]["apart"] == 0
+    before, scored = ranks[0]["statistics"]
+    assert before > 0.5  # every process had its own
+    assert scored == 0  # and scored with those that are saved
     _memory_is_agreed_on(ranks)
     _what_shards_do_not_allow_is_refused(ranks)
     _training_goes_on_with_any_strategy(tmp_path)

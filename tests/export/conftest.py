@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from export_models import model_of, tiny_vit
+from export_models import model_of, shallow_nano, tiny_vit
 
 from samft.export import cvat, onnx, xanylabeling
 from samft.export.questions import drawn_samples, questions_about
@@ -14,23 +14,31 @@ from samft.export.target import ExportOptions
 
 
 @pytest.fixture(scope="session", autouse=True)
-def encoders(tmp_path_factory):
-    """An encoder depends on nothing but its model: the second time, copy it (seconds each)."""
-    written = {}
-    write = onnx.write_encoder
+def graphs_written_once(tmp_path_factory):
+    """A file depends on its model and a few settings alone: the second time, copy it (seconds)."""
+    kept = {}  # with the model: an id is not given again while it lives
+    write_encoder, write_decoder = onnx.write_encoder, onnx.write_decoder
 
-    def write_or_copy(model, path):
-        if id(model) in written:
-            shutil.copy(written[id(model)], path)
+    def copied(model, path, settings, write):
+        key = (id(model), *settings)
+        if key in kept:
+            shutil.copy(kept[key][0], path)
             return
-        write(model, path)
-        written[id(model)] = shutil.copy(path, tmp_path_factory.mktemp("encoder"))
-        kept.append(model)
+        write()
+        kept[key] = shutil.copy(path, tmp_path_factory.mktemp("graph")), model
 
-    kept = []  # an id is not given again while its model lives
+    def encoder(model, path):
+        copied(model, path, (), lambda: write_encoder(model, path))
+
+    def decoder(graph, model, path, **more):
+        plain = getattr(graph, "decoder", graph)
+        settings = type(graph), plain.single_mask, plain.client, str(more)
+        copied(model, path, settings, lambda: write_decoder(graph, model, path, **more))
+
     with pytest.MonkeyPatch.context() as patch:
         for module in (cvat, onnx, xanylabeling):
-            patch.setattr(module, "write_encoder", write_or_copy)
+            patch.setattr(module, "write_encoder", encoder)
+            patch.setattr(module, "write_decoder", decoder)
         yield
 
 
@@ -41,9 +49,7 @@ def vit():
 
 @pytest.fixture(scope="session")
 def nano():
-    from samft.models.registry import build_sam
-
-    return model_of(build_sam("vit_nano", image_size=128), seed=3)
+    return model_of(shallow_nano(), seed=3)
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from parity.reference_models import TINY, randomise
 
 from samft.export.tuned import TunedModel
+from samft.models.config import config_for
 from samft.models.registry import build_from_config
 from samft.models.sam import Sam
 from samft.prompts.presets import preset
@@ -23,6 +26,13 @@ def tiny_vit() -> Sam:
             parameter.data *= 4
     sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 0.6
     return sam
+
+
+def shallow_nano() -> Sam:
+    """The nano model with one layer of every kind: each takes seconds to export."""
+    config = config_for("vit_nano")
+    encoder = replace(config.encoder, depths=(1, 1, 1))
+    return build_from_config(replace(config, encoder=encoder, image_size=128, decoder_depth=1))
 
 
 def model_of(sam: Sam, *, seed: int | None = None) -> TunedModel:

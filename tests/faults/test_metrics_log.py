@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from samft.callbacks import metrics_log
-from samft.callbacks.metrics_log import Resumed, RunLog
+from samft.callbacks.metrics_log import Resumed, RunLog, read_rows
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -81,3 +81,12 @@ def test_a_full_disk_loses_no_row(
     monkeypatch.undo()
     log.save()
     assert [(row["step"], row["new"]) for row in rows_of(tmp_path)] == [("0", ""), ("1", "1.0")]
+
+
+def test_what_no_table_has_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"step,loss\n1,0.5\n\u00b2,1\n{'9' * 5000},1\n2,{'x' * 200_000}\n3,1\n")
+    assert [row["step"] for row in read_rows(path)] == ["1", "\u00b2", "9" * 5000]
+    assert [Resumed(steps=9).keeps(row) for row in read_rows(path)] == [True, False, False]
+    write(tmp_path, Resumed(steps=9), [{"step": 9, "loss": 0.1}])
+    assert [row["step"] for row in rows_of(tmp_path)] == ["1", "9"]

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from samft import FolderDataModule, SyntheticDataModule, run_data, run_environment
-from samft.errors import CheckpointError
+from samft.errors import CheckpointError, ConfigError
 from samft.run_data import data_changes, describe_data
 from samft.run_environment import (
     describe_environment,
     environment_changes,
     flat_settings,
     read_record,
+    read_settings,
+    recorded_settings,
     settings_changes,
     without_names,
 )
@@ -159,9 +161,42 @@ def test_settings_are_compared_flat() -> None:
 def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / run_environment.ENVIRONMENT_RECORD
     assert read_record(path) is None
-    for text in ("{", "[]"):
+    for text in ("{", "[]", "[" * 100_000, '{"a": ' + "[" * 200 + "]" * 200 + "}"):
         path.write_text(text)
         with pytest.raises(CheckpointError, match="record of the run is damaged") as caught:
             read_record(path)
         assert str(path) in str(caught.value)
         assert "delete it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"splits": [1]},
+        {"splits": {"train": "x"}},
+        {"splits": {"train": {"samples": "3", "files": 6, "bytes": 1}}},
+        {"splits": {"train": {"samples": 3, "files": 6, "bytes": 1, "listing": [1]}}},
+        {"splits": {"train": {"samples": 3, "files": 6, "bytes": 1, "listing": {"a": [1]}}}},
+        {"splits": {"train": {"samples": 3, "files": 6, "bytes": 1, "parts": ["x"]}}},
+    ],
+)
+def test_a_damaged_record_of_the_data_is_an_error(folder: Path, change: dict) -> None:
+    with pytest.raises(CheckpointError, match="the record of the run's data is damaged") as caught:
+        data_changes(change, module_of(folder))
+    assert caught.value.where == "data.json: train"
+    assert caught.value.fix == "delete the file; the data is then not compared"
+
+
+def test_damaged_settings_are_an_error(tmp_path: Path) -> None:
+    assert recorded_settings({}, tmp_path) == {}
+    with pytest.raises(CheckpointError, match="the record of the run is damaged") as caught:
+        recorded_settings({"settings": [1]}, tmp_path)
+    assert caught.value.where == tmp_path / run_environment.ENVIRONMENT_RECORD
+    path = tmp_path / "config.fit.yaml"
+    assert read_settings(path) == {}
+    for text in ("a: [", "a: &a [*a]", "\x00"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="configuration of the run cannot be read") as raised:
+            read_settings(path)
+        assert raised.value.where == path
+        assert raised.value.fix == "restore the file from a copy"

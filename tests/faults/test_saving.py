@@ -98,6 +98,58 @@ def test_every_checkpoint_leads_to_the_same_end(tmp_path: Path, settings: dict, 
         assert (folder / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
+class KilledError(Exception):
+    """The end of a process."""
+
+
+class DieWhenSaved(Saving):
+    """Dies when a step has been saved, before anything else happens."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(every_n_steps=1)
+        self.step = step
+
+    def _save(self, trainer) -> None:
+        super()._save(trainer)
+        if trainer.global_step == self.step:
+            raise KilledError
+
+
+@pytest.mark.parametrize("step", [2, BATCHES, BATCHES + 1])
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 3}], ids=["", "accumulated"])
+def test_what_a_step_logged_is_saved_with_it(tmp_path: Path, settings: dict, step: int) -> None:
+    fit(tmp_path / "whole", **settings)
+    with pytest.raises(KilledError):
+        fit(tmp_path / "run", DieWhenSaved(step), **settings)
+    at = _opened(tmp_path / "run", last(tmp_path / "run"))
+    assert at.step == step
+    resumed = Resumed(steps=at.step, validates=at.validates)
+    fit(tmp_path / "run", checkpoint=last(tmp_path / "run"), resumed=resumed, **settings)
+    tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("run", "whole")]
+    assert sorted(tables[0].splitlines()) == sorted(tables[1].splitlines())
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("settings", [{}, {"val_check_interval": 2}], ids=["", "twice"])
+def test_after_a_validation_done_again_every_checkpoint_is_the_same(
+    tmp_path: Path, settings: dict
+) -> None:
+    keep, again = Copies(tmp_path / "first"), Copies(tmp_path / "again")
+    for folder in (keep.folder, again.folder):
+        folder.mkdir()
+    fit(tmp_path / "whole", keep, **settings)
+    waiting = [copy for copy in keep.copies if "before_validation" in copy.stem]
+    fit(tmp_path / "run", again, checkpoint=waiting[1], **settings)
+    later = keep.copies[keep.copies.index(waiting[1]) :]
+    assert len(again.copies) == len(later) >= 6
+    for one, other in zip(again.copies, later, strict=True):
+        loops = [torch.load(copy, weights_only=True)["loops"] for copy in (one, other)]
+        assert loops[0] == loops[1], other.stem
+        for copy in (one, other):
+            opened = _opened(tmp_path / "run", copy)
+            assert opened.validates == ("before_validation" in copy.stem), copy
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 0)],
@@ -263,6 +315,7 @@ def test_a_moved_run_still_knows_its_best(tmp_path: Path) -> None:
     fit(tmp_path / "new", kept, checkpoint=last(tmp_path / "new"), max_epochs=2)
     name = next(name for name in state["callbacks"] if name.startswith("BestCheckpoint"))
     assert kept.best_model_score == state["callbacks"][name]["best_model_score"]
+    assert kept.current_score == state["callbacks"][name]["current_score"]
     assert Path(kept.best_model_path) == tmp_path / "new" / "checkpoints" / "best.ckpt"
 
 

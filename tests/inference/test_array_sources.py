@@ -138,8 +138,8 @@ def test_files_that_cannot_be_opened(tmp_path) -> None:
         open_array(tmp_path / "a.png")
     for name in ("a.npy", "a.tif"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
-        with pytest.raises(DatasetError, match=f"the file cannot be opened\n  where: .*{name}"):
+        with pytest.raises(DatasetError, match=f"the file cannot be read\n  where: .*{name}"):
             open_array(tmp_path / name)
     (tmp_path / "a.zarr").mkdir()
-    with pytest.raises(DatasetError, match="the file cannot be opened\n  where: .*a.zarr"):
+    with pytest.raises(DatasetError, match="the file cannot be read\n  where: .*a.zarr"):
         open_array(tmp_path / "a.zarr")

@@ -30,7 +30,10 @@ def test_removing_stays_inside(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path / "out")
     place = folder.write(folder.place("labels", "sub/a", ".txt"), lambda p: p.write_text("x"))
     folder.remove("../precious.txt")
+    for unusable in ("a\0b", "\ud800", "x" * 300, "y" * 5000 + "/a", ""):
+        folder.remove(unusable)
     assert precious.exists()
+    assert place.exists()
     folder.remove(folder.relative(place))
     assert not (tmp_path / "out/labels").exists()
     assert (tmp_path / "out").exists()

@@ -89,10 +89,12 @@ def test_coco_results_with_the_numbers_of_an_annotation_file(tmp_path: Path) -> 
     out = written(tmp_path, ["coco_results"], options=options)
     results = json.loads((out / "coco_results.json").read_text())
     assert [(item["image_id"], item["category_id"]) for item in results] == [(77, 5), (77, 5)]
-    annotations.write_text("{}")
-    with pytest.raises(DatasetError, match="the COCO file cannot be read") as caught:
-        CocoNumbers.read(annotations)
-    assert "instances.json" in str(caught.value)
+    infinite = '{"images": [{"file_name": "a", "id": 1e999}], "categories": []}'
+    for damaged in ("{}", "[]", infinite, '{"images": [{"file_name": "a", "id": []}]}'):
+        annotations.write_text(damaged)
+        with pytest.raises(DatasetError, match="the COCO file cannot be read") as caught:
+            CocoNumbers.read(annotations)
+        assert "instances.json" in str(caught.value)
 
 
 def test_sa1b(tmp_path: Path) -> None:

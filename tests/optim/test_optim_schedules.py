@@ -46,6 +46,12 @@ def test_constant_stays() -> None:
     assert [curve(step) for step in (0, 5, 99)] == [1.0, 1.0, 1.0]
 
 
+def test_without_a_set_end_the_warm_up_is_as_long_as_it_says() -> None:
+    settings = OptimizerSettings(warmup_steps=250, schedule="constant")
+    curve = rate_curve(settings, total_steps=math.inf)
+    assert [curve(step) for step in (0, 249, 250, 10**9)] == [1 / 251, 250 / 251, 1.0, 1.0]
+
+
 def test_linear_and_poly_end_where_they_are_told() -> None:
     settings = {"warmup_steps": 20, "end_factor": 0.1}
     linear = rate_curve(OptimizerSettings(schedule="linear", **settings), total_steps=120)

@@ -1,9 +1,10 @@
 """Small modules and batches whose memory is estimated."""
 
+from dataclasses import replace
 from unittest import mock
 
 import torch
-from models.tiny_sam import TINY
+from models.tiny_sam import TINY as DEEPER
 
 from samft import SamModule
 from samft.data.collate import collate
@@ -13,6 +14,8 @@ from samft.planning.step import StepShape
 from samft.types import SamBatch
 
 SIDE = 128
+# One block of either kind and one layer: a rehearsal takes as long as a model is deep.
+TINY = replace(DEEPER, encoder=replace(DEEPER.encoder, depth=2), decoder_depth=1)
 SMALL = StepShape(images=2, objects=8)
 PROMPTS = {"rounds": 1, "extra_passes": 0, "max_objects_per_image": 4}
 

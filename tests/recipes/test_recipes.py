@@ -30,6 +30,7 @@ NANO = [
     *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1"),
     *("--trainer.limit_train_batches", "1", "--trainer.enable_progress_bar", "false"),
     *("--trainer.enable_model_summary", "false", "--data.num_workers", "0"),
+    *("--data.batch_size", "2"),  # `auto` has tests of its own, and large ones show no more
 ]
 
 

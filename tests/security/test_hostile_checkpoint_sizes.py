@@ -53,6 +53,28 @@ def test_members_that_claim_to_be_larger_than_the_file(tmp_path):
     refused(path, f"at most {len(data)} bytes")
 
 
+COPIES = {
+    "sets": (b"c__builtin__\nset\n", b"\x85R"),
+    "counters": (b"ccollections\nCounter\n", b"\x85R"),
+    "sizes": (b"ctorch\nSize\n", b"\x85R"),
+    "attributes": (b"ccollections\nOrderedDict\n)R", b"b"),
+}
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_copies_of_copies(tmp_path, form):
+    """A list of a few kilobytes, and thousands of orders to copy it: 1.5 GB, were it done."""
+    begin, end = COPIES[form]
+    numbers = b"".join(b"M" + number.to_bytes(2, "little") for number in range(8000))
+    text = [b"X\x04\0\0\0%04dN" % number for number in range(2000)]
+    shared = b"}q\0(" + b"".join(text) + b"u" if form == "attributes" else b"]q\0(" + numbers + b"e"
+    path = archive(
+        tmp_path / "w.pth", b"\x80\x02](" + shared + (begin + b"h\0" + end) * 3000 + b"e."
+    )
+    assert path.stat().st_size < 2**18
+    refused(path, "the same objects are copied again and again")
+
+
 def test_pickle_that_is_too_long(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_file, "MAX_HEADER_BYTES", 1000)
     path = archive(tmp_path / "w.pth", pickled({KEY: "x" * 2000}))

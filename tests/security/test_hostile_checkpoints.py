@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from hostile_files import KEY, Call, Shadowed, archive, pickled, rebuild, refused
+from hostile_files import KEY, Call, Shadowed, Storage, archive, pickled, rebuild, refused
 
 from samft.errors import CheckpointError
 from samft.models import torch_file
@@ -156,7 +156,8 @@ def test_no_call_of_torch_load_is_without_weights_only(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "load", watching)
     read_state_dict(archive(tmp_path / "good.pth", pickled({KEY: rebuild()})))
-    refused(archive(tmp_path / "bad.pth", b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01h\x07s."))
+    elsewhere = rebuild(storage=Storage(name="7"))
+    refused(archive(tmp_path / "bad.pth", pickled({KEY: elsewhere})))
     assert seen == [True, True]
 
 

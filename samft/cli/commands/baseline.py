@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from samft.cli.parser import CommandParser
-from samft.errors import ConfigError, OutputError
+from samft.errors import CheckpointError, ConfigError, OutputError
 from samft.runs import Run, load_run
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _train(run: Run, target: Path, options: argparse.Namespace, further: Sequenc
     device = chosen_device(options.device)
     checkpoint = read_checkpoint(run.checkpoint)
     budget, origin = _budget(options, checkpoint, run)
-    size = int(checkpoint["hyper_parameters"]["image_size"])
+    size = _image_size(checkpoint, run)
     del checkpoint
     command, data = _open(run, further)
     require("monai.networks.nets", extra="baseline", purpose="train a U-Net")
@@ -130,6 +130,19 @@ def _told_where(so_far: Path) -> Iterator[None]:
         else:
             print("stopped     before the first validation: nothing is kept")
         raise
+
+
+def _image_size(checkpoint: dict[str, Any], run: Run) -> int:  # Any: Lightning's layout
+    """Return S, the side of the square that the model saw, pixels."""
+    size = checkpoint["hyper_parameters"].get("image_size")
+    if isinstance(size, int):
+        return size
+    raise CheckpointError(
+        "the checkpoint does not say what size of images it was trained on",
+        where=run.checkpoint,
+        found=f"image_size {size!r:.40}",
+        fix="use a run of samft fit",
+    )
 
 
 def _budget(

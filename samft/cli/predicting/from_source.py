@@ -25,6 +25,7 @@ from samft.data.intensity import window_limits
 from samft.data.label_prompts import LabelFiles
 from samft.data.preprocessing import Preprocessing
 from samft.data.prompt_files import read_prompts
+from samft.data.readers.yaml_files import load_yaml
 from samft.data.recorded_prompt import RecordedPrompt, Size
 from samft.data.source_files import FoundSources, find_sources
 from samft.data.sources import PlaneSource, Source
@@ -200,7 +201,7 @@ def _automatic_changes(words: Sequence[str]) -> dict[str, Any]:
                 expected="NAME=VALUE, such as points_per_side=16",
             )
         try:
-            changes[name] = yaml.safe_load(value)
+            changes[name] = load_yaml(value)
         except yaml.YAMLError:
             changes[name] = value  # refused with the setting's own words
     return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -26,13 +27,14 @@ class SayProlonged(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See the class."""
-        before, now = self._old_total(trainer), int(trainer.estimated_stepping_batches)
+        before, now = self._old_total(trainer), trainer.estimated_stepping_batches
         if not trainer.is_global_zero or not isinstance(pl_module, SamModule) or not before:
             return
         settings = pl_module.optimizer_settings
         step = trainer.global_step
         if settings.schedule in ("constant", "plateau"):
-            _log.warning("the run now has %d steps instead of %d", now, before)
+            number = "no set number of" if math.isinf(now) else f"{now}"
+            _log.warning("the run now has %s steps instead of %d", number, before)
             return
         old = rate_curve(settings, total_steps=before)(step)
         new = rate_curve(settings, total_steps=now)(step)

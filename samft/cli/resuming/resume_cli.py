@@ -30,6 +30,7 @@ from samft.run_environment import (
     flat_settings,
     read_record,
     read_settings,
+    recorded_settings,
     settings_changes,
     write_record,
 )
@@ -121,8 +122,7 @@ class ResumeCLI(SamftCLI):
 
     def _recorded_settings(self) -> Settings:
         record = read_record(self.stopped.folder / ENVIRONMENT_RECORD) or {}
-        settings: Settings = record.get("settings") or read_settings(self.stopped.config)
-        return settings
+        return recorded_settings(record, self.stopped.folder) or read_settings(self.stopped.config)
 
     def _say(self, data: list[str]) -> None:
         record = read_record(self.stopped.folder / ENVIRONMENT_RECORD) or {}
@@ -145,7 +145,11 @@ class ResumeCLI(SamftCLI):
         now = environment_of(self.trainer, self.model)
         record = read_record(path) or now
         record["settings"] = self._settings_now()
-        record.setdefault("resumed", []).append(now | {"step": self.stopped.step})
+        before = record.get("resumed")
+        record["resumed"] = [
+            *(before if isinstance(before, list) else ()),
+            now | {"step": self.stopped.step},
+        ]
         write_record(path, record)
         if data_changed or not (folder / DATA_RECORD).is_file():
             write_record(folder / DATA_RECORD, describe_data(self.datamodule))

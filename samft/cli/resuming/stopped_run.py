@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from samft.callbacks.metrics_log import is_step, read_rows
 from samft.checkpoints import read_checkpoint
 from samft.errors import CheckpointError
 from samft.runs import FIT_CONFIG
@@ -16,6 +15,8 @@ from samft.safe_checkpoint import first_readable
 
 _log = logging.getLogger(__name__)
 _NAMES = ("last", "best")
+# What reading numbers out of Lightning's nested dictionaries raises where they are others.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,16 +99,25 @@ def _folder_of(place: Path) -> Path:
 
 def _opened(folder: Path, checkpoint: Path) -> StoppedRun:
     content = read_checkpoint(checkpoint)
-    loops = content["loops"]["fit_loop"]
-    validation = loops["epoch_loop.val_loop.batch_progress"]["total"]
-    return StoppedRun(
-        folder=folder,
-        checkpoint=checkpoint,
-        step=int(content["global_step"]),
-        epoch=int(loops["epoch_progress"]["current"]["processed"]),
-        validates=validation["ready"] > validation["completed"],
-        stopped_early=any(_gave_up(state) for state in content.get("callbacks", {}).values()),
-    )
+    try:
+        loops = content["loops"]["fit_loop"]
+        validation = loops["epoch_loop.val_loop.batch_progress"]["current"]
+        return StoppedRun(
+            folder=folder,
+            checkpoint=checkpoint,
+            step=int(content["global_step"]),
+            epoch=int(loops["epoch_progress"]["current"]["processed"]),
+            validates=int(validation["ready"]) > int(validation["completed"]),
+            stopped_early=any(_gave_up(state) for state in content.get("callbacks", {}).values()),
+        )
+    except _MALFORMED as error:
+        raise CheckpointError(
+            "the checkpoint does not say how far the run had come",
+            where=checkpoint,
+            found=f"{type(error).__name__}: {str(error)[:80]}",
+            expected="the loops, global_step and callbacks that Lightning writes",
+            fix=f"start again: samft fit --config {folder / FIT_CONFIG}",
+        ) from error
 
 
 def _gave_up(state: object) -> bool:
@@ -120,10 +130,8 @@ def _logged_steps(folder: Path) -> int:
     path = folder / "metrics.csv"
     if not path.is_file():
         return 0
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(line.replace("\0", "") for line in file))
-    steps = [row.get("step") or "" for row in rows]
-    return max((int(step) + 1 for step in steps if step.isdigit()), default=0)
+    steps = (row.get("step") or "" for row in read_rows(path))
+    return max((int(step) + 1 for step in steps if is_step(step)), default=0)
 
 
 def _lost(steps: int) -> str:

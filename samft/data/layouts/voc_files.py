@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from samft.data.files import match_files
@@ -138,7 +138,7 @@ def read_splits(folder: Path) -> dict[str, Split]:
         folder: `ImageSets/Segmentation`; it need not exist.
 
     Raises:
-        DatasetError: if an image is in two splits.
+        DatasetError: if an image is in two splits, or a name leads out of the folder of images.
     """
     found: dict[str, Split] = {}
     for path in sorted(folder.glob("*.txt")):
@@ -146,6 +146,7 @@ def read_splits(folder: Path) -> dict[str, Split]:
         if split is None:
             continue
         for name in read_image_list(path):
+            _refuse_outside(name, path)
             if found.setdefault(name, split) != split:
                 raise DatasetError(
                     "an image is in two splits",
@@ -154,3 +155,15 @@ def read_splits(folder: Path) -> dict[str, Split]:
                     fix="take it out of one of the lists",
                 )
     return found if "train" in found.values() else {}
+
+
+def _refuse_outside(name: str, where: Path) -> None:
+    place = PurePosixPath(name.replace("\\", "/"))
+    if place.is_absolute() or ".." in place.parts or "\0" in name:
+        raise DatasetError(
+            "a list names an image outside the data folder",
+            where=where,
+            found=f"{name!r:.120}",
+            expected="names of images in JPEGImages, without '..'",
+            fix="take the line out of the list",
+        )

@@ -37,7 +37,7 @@ _ELLIPSE: Final = ("2", "Ellipse")
 _OTHER: Final = {"3": "arrow", "4": "ruler", "5": "point"}
 # Names under which ImageScope and its users keep a layer's class in the value, not in the name.
 _VALUED: Final = frozenset({"description", "name", "label", "class", "type", "category", "text"})
-_MOST_CUTS = 1_000_000
+_MOST_CUTS = 100_000
 
 
 def is_aperio(tags: Sequence[str]) -> bool:

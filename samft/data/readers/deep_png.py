@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from samft.data.readers.limits import check_file_size, unreadable
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_NEEDED = (b"IDAT", b"IEND")
 _CHANNELS = {2: 3, 4: 2, 6: 4}  # by colour type: colours, grey with alpha, colours with alpha
 
 
@@ -49,7 +50,7 @@ def read_deep_png(path: Path, channels: int, expected: str) -> NDArray[Any]:
     import cv2
 
     check_file_size(path)
-    stored = np.frombuffer(path.read_bytes(), np.uint8)
+    stored = np.frombuffer(_pixels_alone(path, expected), np.uint8)
     try:
         # Not by its name: OpenCV cannot open every path. Nor turned by its Exif.
         array = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED)
@@ -63,3 +64,20 @@ def read_deep_png(path: Path, channels: int, expected: str) -> NDArray[Any]:
     if planes.shape[-1] < 3:
         raise unreadable(path, f"{planes.shape[-1]} channels", expected)
     return np.asarray(planes[..., [2, 1, 0, 3][: min(channels, planes.shape[-1])]])
+
+
+def _pixels_alone(path: Path, expected: str) -> bytes:
+    """Return a PNG without all that is no pixels: notes, profiles, further pictures.
+
+    OpenCV takes the memory that a chunk says it needs before it looks how much of it is there.
+    """
+    data = path.read_bytes()
+    place, parts = len(_SIGNATURE), [_SIGNATURE]
+    while place < len(data) and parts[-1][4:8] != b"IEND":
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data):
+            raise unreadable(path, f"{len(data)} bytes, a chunk ends at byte {end}", expected)
+        if data[place + 4 : place + 8] in _NEEDED or len(parts) == 1:  # the header comes first
+            parts.append(data[place:end])
+        place = end
+    return b"".join(parts)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from samft._deps import require
-from samft.data.readers.limits import max_bytes, reading, unreadable
+from samft.data.readers.limits import is_special, max_bytes, reading, unreadable
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 """File name endings, lower case; many files of scanners have none."""
@@ -111,6 +111,8 @@ def is_native(data: Any) -> bool:  # Any: pydicom
 
 def _head(path: Path, count: int) -> bytes:
     try:
+        if is_special(path):
+            return b""
         with path.open("rb") as file:
             return file.read(count)
     except OSError:

@@ -113,7 +113,7 @@ def read_headers(path: Path) -> list[ImageHeader] | None:
     """
     with reading_dicom(path, DICOM_IMAGE):
         data = load(path, _HEADER)
-        if data.get("Rows") is None and not (data.get("Modality") or _says_class(data)):
+        if data.get("Rows") is None and (_is_image(data) or not _says_what(data)):
             raise unreadable(path, "a file that ends in its header", DICOM_IMAGE)
         if data.get("Rows") is None or data.get("Modality") in _NO_IMAGES:
             return None
@@ -193,9 +193,15 @@ def _spacing(value: Any) -> tuple[float, float]:  # Any: an element's value
     return between_rows, between_columns
 
 
-def _says_class(data: Any) -> bool:  # Any: pydicom
+def _says_what(data: Any) -> bool:  # Any: pydicom
     """Whether the file says what it is, as every complete one does, also a folder's index."""
-    return bool(data.file_meta.get("MediaStorageSOPClassUID"))
+    return bool(data.get("Modality") or data.file_meta.get("MediaStorageSOPClassUID"))
+
+
+def _is_image(data: Any) -> bool:  # Any: pydicom
+    """Whether the file says that it is an image, which then has rows."""
+    stated = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID")
+    return str(getattr(stated, "name", "")).endswith("Image Storage")
 
 
 def _check_kind(path: Path, photometric: str, channels: int) -> None:

@@ -13,6 +13,9 @@ from samft.data.readers.dicom_file import first_item, in_groups, items, load
 from samft.data.readers.dicom_header import DICOM_IMAGE
 from samft.data.readers.limits import unreadable
 
+_RUN_LENGTHS = "1.2.840.10008.1.2.5"
+_FRAME_SLACK = 4096  # bytes: its header, short rows, the table of frames
+
 
 def read_planes(
     path: Path,
@@ -32,6 +35,7 @@ def read_planes(
         Whether white is stored as the lowest value.
     """
     data = load(path)
+    _refuse_bomb(path, data)
     for frame, pixels in _pixels(data, places):
         plane, place = (pixels[..., None] if pixels.ndim == 2 else pixels), places[frame]
         if plane.shape != stack.shape[1:]:
@@ -42,6 +46,21 @@ def read_planes(
             plane = plane * slope + intercept
         stack[place] = plane
     return bool(data.PhotometricInterpretation == "MONOCHROME1")
+
+
+def _refuse_bomb(path: Path, data: Any) -> None:  # Any: pydicom
+    """Refuse run lengths that are longer than the pixels themselves: they can only grow further.
+
+    Source: DICOM PS3.5, annex G: a byte for at most 128 others, a header of 64 bytes for a frame.
+    """
+    if data.file_meta.TransferSyntaxUID != _RUN_LENGTHS:
+        return
+    frames = max(1, int(data.get("NumberOfFrames") or 1))
+    values = frames * int(data.Rows) * int(data.Columns) * int(data.get("SamplesPerPixel") or 1)
+    needed = values * max(1, int(data.BitsAllocated) // 8)
+    stored = len(data.get("PixelData") or b"")
+    if stored > 1.1 * needed + _FRAME_SLACK * frames:
+        raise unreadable(path, f"{stored} bytes of run lengths", f"pixels of {needed} bytes")
 
 
 def _pixels(

@@ -27,6 +27,7 @@ _EXIF_ORIENTATION = 0x0112
 # The last bytes of a complete file; a file without them is decoded to find out.
 _ENDINGS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
 _BINARY_THRESHOLD = 128
+_LABEL_SIZE = 4  # bytes of an int32
 _GREY = frozenset({"1", "L", "LA", "La"})
 _ITEM_SIZES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I": 4, "F": 4}
 _said: set[str] = set()
@@ -90,8 +91,9 @@ def read_mask(path: Path, *, palette: Literal["index", "colour"] = "index") -> N
                 "tifffile.imwrite(..., photometric='minisblack'), or it counts as colours",
             )
         return array
+    check_declared_size(path, array.shape, _LABEL_SIZE)
     if path.suffix.lower() in LOSSY_SUFFIXES:
-        return np.where(array >= _BINARY_THRESHOLD, 255, 0).astype(np.int32)
+        return (array >= _BINARY_THRESHOLD) * np.int32(255)
     return whole_numbers(array, path)
 
 

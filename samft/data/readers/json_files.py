@@ -12,6 +12,7 @@ from samft.errors import DatasetError
 
 _LOOK = 64 * 2**10  # bytes at either end of a file
 _LONGEST_LINE = 16 * 2**20  # characters
+_DEEPEST = 64
 _KINDS = {
     bool: "true or false",
     int: "a number",
@@ -105,6 +106,28 @@ def limited_lines(path: Path, file: Iterable[str], expected: str) -> Iterator[st
         if len(line) == _LONGEST_LINE and not line.endswith("\n"):
             raise unreadable(path, f"line {number} of more than {_LONGEST_LINE} letters", expected)
         yield line
+
+
+def is_deep(value: object) -> bool:
+    """Tell whether lists and objects lie in each other deeper than a program should walk.
+
+    The parser itself goes about a thousand deep; what calls itself for each level cannot.
+
+    Args:
+        value: JSON.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def kind_of(value: object) -> str:

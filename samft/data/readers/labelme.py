@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ BACKGROUND_NAME = "_background_"
 # A polygon without a type is one of version 3; the last two are of X-AnyLabeling and labelme 6.
 _POLYGONS: Final = (None, "", "polygon", "rotation", "oriented_rectangle")
 _NO_AREA: Final = ("line", "linestrip", "point", "points")
+_MOST_CUTS: Final = 100_000  # of regions of background out of shapes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +73,10 @@ def read_labelme(path: Path) -> LabelmeFile | None:
     if not isinstance(shapes, list) or not isinstance(named, str | None):
         raise unreadable(path, f"shapes: {_kind(shapes)}, imagePath: {_kind(named)}", EXPECTED)
     found = Outlines(path)
+    cuts: list[_Cut] = []
     for shape in shapes:
-        _add(found, shape)
+        _add(found, shape, cuts)
+    _cut_out(found, cuts)
     return LabelmeFile(
         labelled=found.labelled(size=_stated_size(content, path), image_name=named),
         has_image=bool(content.get("imageData")),
@@ -93,7 +96,19 @@ def read_label_names(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _add(found: Outlines, shape: object) -> None:
+class _Cut(NamedTuple):
+    """A region that is no object.
+
+    Args:
+        before: How many shapes were drawn before it, out of which it cuts.
+        ring: Its outline.
+    """
+
+    before: int
+    ring: NDArray[np.float64]
+
+
+def _add(found: Outlines, shape: object, cuts: list[_Cut]) -> None:
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
         raise unreadable(found.path, f"a shape without label: {_kind(shape)}", EXPECTED)
     label, kind = shape["label"], shape.get("shape_type")
@@ -106,7 +121,7 @@ def _add(found: Outlines, shape: object) -> None:
         points = _points(found, shape, kind)
         ring = None if points is None else found.ring(points)
         if ring is not None and label == BACKGROUND_NAME:
-            _cut(found, ring)
+            cuts.append(_Cut(len(found.shapes), ring))
             return
         outline = None if ring is None else Shape(class_name=label, outer=(ring,))
     if outline is None:
@@ -154,20 +169,33 @@ def _two(found: Outlines, points: list[Any]) -> tuple[tuple[float, float], tuple
     return (numbers[0], numbers[1]), (numbers[2], numbers[3])
 
 
-def _cut(found: Outlines, ring: NDArray[np.float64]) -> None:
-    """Cut out of everything drawn before, as the converters do that paint one over the other."""
-    cut = 0
-    for index, shape in enumerate(found.shapes):
-        if shape.outer and not shape.unknown and _boxes_meet(shape.outer[0], ring):
-            found.shapes[index] = replace(shape, holes=(*shape.holes, ring))
-            cut += 1
-    if not cut:
-        found.leave_out(f"{BACKGROUND_NAME} over nothing")
+def _cut_out(found: Outlines, cuts: Sequence[_Cut]) -> None:
+    """Cut out of what was drawn before, as the converters do that paint one over the other."""
+    if not cuts:
+        return
+    boxes = np.array([_box(shape) for shape in found.shapes]).reshape(-1, 2, 2)
+    holes: dict[int, list[NDArray[np.float64]]] = {}
+    total = 0
+    for before, ring in cuts:
+        low, high = boxes[:before, 0], boxes[:before, 1]
+        meets = ((low < ring.max(axis=0)) & (high > ring.min(axis=0))).all(axis=1)
+        hit = np.flatnonzero(meets).tolist()
+        total += len(hit)
+        if total > _MOST_CUTS:
+            raise unreadable(found.path, f"more than {_MOST_CUTS} cuts by background", EXPECTED)
+        if not hit:
+            found.leave_out(f"{BACKGROUND_NAME} over nothing")
+        for index in hit:
+            holes.setdefault(index, []).append(ring)
+    for index, rings in holes.items():
+        found.shapes[index] = replace(found.shapes[index], holes=tuple(rings))
 
 
-def _boxes_meet(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    apart = (one.max(axis=0) <= other.min(axis=0)) | (other.max(axis=0) <= one.min(axis=0))
-    return not bool(apart.any())
+def _box(shape: Shape) -> NDArray[np.float64]:
+    """Return the (2, 2) corners of what can be cut, nothing at infinity of other shapes."""
+    if not shape.outer or shape.unknown:
+        return np.full((2, 2), np.inf)
+    return np.array([shape.outer[0].min(axis=0), shape.outer[0].max(axis=0)])
 
 
 def _bitmap(found: Outlines, shape: Mapping[str, Any]) -> Shape | None:

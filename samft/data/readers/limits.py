@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,7 @@ def reading(
     """
     parse_errors: tuple[type[Exception], ...] = (*_PARSE_ERRORS, *also)
     try:
+        _refuse_special(path, expected)
         yield
     except SamftError:
         raise
@@ -122,6 +124,20 @@ def reading(
         if not quote:
             raise unreadable(path, type(error).__name__, expected) from None
         raise unreadable(path, _one_line(error), expected) from error
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path is a pipe, a device or a socket: whoever opens it may wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # said where it is opened
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _refuse_special(path: Path, expected: str) -> None:
+    if is_special(path):
+        raise unreadable(path, "a pipe, a device or a socket", expected)
 
 
 def unreadable(path: Path, found: str, expected: str) -> DatasetError:

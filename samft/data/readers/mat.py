@@ -105,4 +105,6 @@ def _plane(path: Path, entry: Any, name: str, names: Any) -> NDArray[Any] | None
 
 def _dense(path: Path, array: Any) -> NDArray[Any]:  # Any: scipy.sparse
     check_declared_size(path, array.shape, 8)
+    with reading(path, EXPECTED):
+        array.check_format(full_check=True)  # what follows believes every row number
     return np.asarray(array.toarray())

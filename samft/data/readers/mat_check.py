@@ -1,8 +1,11 @@
 """What MATLAB 5 files announce, checked before scipy believes it.
 
-scipy allocates a cell array or struct as large as its header says, and unpacks whatever is
-compressed. So every element is walked over first: compressed ones are unpacked up to a limit, and
-nothing may announce more than there are bytes for.
+scipy reads from wherever the lengths in a file lead it, takes the number of a type for a place in a
+table, and allocates a cell array or struct as large as its header says: damaged files end the whole
+process. So everything is walked over first, in the same steps, and what is not as MATLAB writes it
+is refused: types of elements, lengths that do not add up, and more values than there are bytes.
+
+Source: The MathWorks, "MAT-File Format", R2024a, chapter 1, level 5 MAT-files.
 """
 
 from __future__ import annotations
@@ -18,33 +21,77 @@ from samft.data.readers.limits import check_file_size, max_bytes, unreadable
 
 EXPECTED: Final = "a MATLAB file of version 5 to 7.2"
 _HEADER = 128
+_TAG = 8
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCT, _OBJECT = 1, 2, 3
+_INT8, _INT32, _UINT32, _UTF8 = 1, 5, 6, 16
+_WIDTHS: Final = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes, by type
+_WHOLE: Final = (1, 2, 3, 4, 5, 6, 12, 13)
+_TEXT: Final = (1, 2, 4, 16, 17, 18)
+_CELL, _STRUCT, _CHAR, _SPARSE = 1, 2, 4, 5
+_DENSE: Final = range(6, 16)  # double to uint64
+_UNREAD: Final = {3: "object", 16: "function", 17: "object"}
+_COMPLEX = 1 << 11  # in the flags of an array
 _DEEPEST = 32
-_DENSE = (4, *range(6, 16))  # text, double to uint64
-_OTHERS = (5, 16, 17)  # sparse, function, opaque
+_MOST_AXES = 32
 _WIDEST = 8  # bytes of a value in memory, which may be stored in one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Elements:
-    """A piece of a file with its byte order."""
+    """A piece of a file, read from its beginning.
+
+    Args:
+        data: The piece.
+        order: `<` or `>`, as `struct` has it.
+        at: How far it was read, bytes.
+    """
 
     data: memoryview
     order: str
+    at: int = 0
 
-    def tag(self, at: int) -> tuple[int, int, int, int]:
-        """Return (type, bytes, where they begin, where the next element begins)."""
-        if at + 8 > len(self.data):
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self.data) - self.at
+
+    def whole(self) -> tuple[int, memoryview]:
+        """Return type and content of an element with a tag of eight bytes, not padded."""
+        if self.left < _TAG:
             raise ValueError("it ends within an element")
-        kind, size = struct.unpack_from(f"{self.order}II", self.data, at)
-        if kind >> 16:  # a small element: both in the first four bytes
-            return kind & 0xFFFF, kind >> 16, at + 4, at + 8
-        end = at + 8 + size
-        if end > len(self.data):
-            raise ValueError(f"an element of {size} bytes, {len(self.data) - at - 8} are there")
-        padded = end if kind == _COMPRESSED else end + -size % 8
-        return kind, size, at + 8, min(padded, len(self.data))
+        kind, size = struct.unpack_from(f"{self.order}II", self.data, self.at)
+        self.at += _TAG
+        if size > self.left:
+            raise ValueError(f"an element of {size} bytes, {self.left} are there")
+        start, self.at = self.at, self.at + size
+        return kind, self.data[start : self.at]
+
+    def part(self, *kinds: int) -> memoryview:
+        """Return the content of an element of an array, which must be of one of these types.
+
+        Raises:
+            ValueError: if it is of another, or does not end in the piece.
+        """
+        if self.left < _TAG:
+            raise ValueError("it ends within an element")
+        (first,) = struct.unpack_from(f"{self.order}I", self.data, self.at)
+        small, found = first >> 16, first & 0xFFFF if first >> 16 else first
+        if found not in kinds:
+            raise ValueError(f"an element of the type {found}")
+        if small > 4:
+            raise ValueError(f"a small element of {small} bytes")
+        if small:  # type, length and content in eight bytes
+            start, self.at = self.at + 4, self.at + _TAG
+            return self.data[start : start + small]
+        content = self.whole()[1]
+        self.at = min(self.at + -len(content) % _TAG, len(self.data))
+        return content
+
+    def numbers(self, code: str, content: memoryview) -> tuple[int, ...]:
+        """Return the whole numbers of four bytes in the content of an element."""
+        if len(content) % 4:
+            raise ValueError(f"numbers in {len(content)} bytes")
+        return struct.unpack(f"{self.order}{len(content) // 4}{code}", content)
 
 
 def check_mat(path: Path) -> None:
@@ -62,16 +109,15 @@ def check_mat(path: Path) -> None:
     if len(data) < _HEADER or order is None or 0 in data[:4]:
         raise unreadable(path, "no header of MATLAB 5", EXPECTED)
     try:
-        _walk_file(_Elements(memoryview(data), order))
+        _walk_file(_Elements(memoryview(data), order, _HEADER))
     except (ValueError, struct.error, zlib.error) as error:
         raise unreadable(path, str(error), EXPECTED) from error
 
 
 def _walk_file(elements: _Elements) -> None:
-    at, total, limit = _HEADER, 0, max_bytes()
-    while at < len(elements.data):
-        kind, size, start, at = elements.tag(at)
-        piece = elements.data[start : start + size]
+    total, limit = 0, max_bytes()
+    while elements.left:
+        kind, piece = elements.whole()
         if kind == _COMPRESSED:
             unpacker = zlib.decompressobj()
             unpacked = unpacker.decompress(piece, limit - total + 1)
@@ -80,47 +126,79 @@ def _walk_file(elements: _Elements) -> None:
                 raise ValueError(f"unpacked it takes more than {limit} bytes")
             if not unpacker.eof:
                 raise ValueError("a compressed element ends too early")
-            inner = _Elements(memoryview(unpacked), elements.order)
-            kind, size, start, _ = inner.tag(0)
-            piece = inner.data[start : start + size]
-        if kind == _MATRIX:
-            _walk_matrix(_Elements(piece, elements.order), 0)
+            kind, piece = _Elements(memoryview(unpacked), elements.order).whole()
+        if kind != _MATRIX:
+            raise ValueError(f"an element of the type {kind}")
+        _walk_matrix(_Elements(piece, elements.order), 0)
 
 
 def _walk_matrix(matrix: _Elements, depth: int) -> None:
-    if len(matrix.data) == 0:  # how an empty cell is stored
-        return
+    """Walk over the content of an array, up to its end."""
     if depth > _DEEPEST:
         raise ValueError("cells in cells in cells, too deep")
-    _, _, start, at = matrix.tag(0)
-    kind = struct.unpack_from(f"{matrix.order}I", matrix.data, start)[0] & 0xFF
-    _, size, start, at = matrix.tag(at)
-    shape = struct.unpack_from(f"{matrix.order}{size // 4}i", matrix.data, start)
-    if min(shape, default=-1) < 0:
+    flags = matrix.numbers("I", matrix.part(_UINT32))
+    if len(flags) != 2:
+        raise ValueError(f"{len(flags)} flags of an array")
+    kind = flags[0] & 0xFF
+    if kind in _UNREAD:
+        raise ValueError(f"an array of the kind {_UNREAD[kind]}, which is not read")
+    shape = matrix.numbers("i", matrix.part(_INT32, _UINT32))
+    if not 2 <= len(shape) <= _MOST_AXES or min(shape) < 0:
         raise ValueError(f"an array of {' x '.join(map(str, shape)) or 'no'} values")
-    if kind in (_CELL, _STRUCT, _OBJECT):
-        _walk_members(matrix, at, math.prod(shape), kind, depth)
-    elif kind in _DENSE:
-        left = len(matrix.data) - at
-        if math.prod(shape) > left or math.prod(shape) * _WIDEST > max_bytes():
-            sides = " x ".join(map(str, shape))
-            raise ValueError(f"an array of {sides} values, {left} bytes are there")
-    elif kind not in _OTHERS:
+    matrix.part(_INT8, _UTF8)  # the name
+    if kind in (_CELL, _STRUCT):
+        _walk_members(matrix, math.prod(shape), kind, depth)
+        return
+    parts = 2 if flags[0] & _COMPLEX else 1
+    if kind in _DENSE:
+        _walk_values(matrix, shape, parts)
+    elif kind == _CHAR:
+        _check_count(shape, max_bytes(), matrix.left)
+        matrix.part(*_TEXT)
+    elif kind == _SPARSE:
+        for kinds in (_WHOLE, _WHOLE, *[tuple(_WIDTHS)] * parts):  # rows, columns' begins, values
+            matrix.part(*kinds)
+    else:
         raise ValueError(f"an array of the unknown kind {kind}")
 
 
-def _walk_members(matrix: _Elements, at: int, count: int, kind: int, depth: int) -> None:
-    _, _, _, at = matrix.tag(at)  # the name
-    if kind == _OBJECT:
-        _, _, _, at = matrix.tag(at)  # the name of the class
-    if kind != _CELL:
-        _, _, start, at = matrix.tag(at)
-        width = struct.unpack_from(f"{matrix.order}i", matrix.data, start)[0]
-        _, size, _, at = matrix.tag(at)
-        count *= size // width if width > 0 else 0
-    if count * 8 > len(matrix.data) - at:  # each has a tag of eight bytes
-        raise ValueError(f"{count} cells, {len(matrix.data) - at} bytes are there")
+def _walk_values(matrix: _Elements, shape: tuple[int, ...], parts: int) -> None:
+    _check_count(shape, matrix.left, matrix.left)
+    for _ in range(parts):
+        at = matrix.at
+        content = matrix.part(*_WIDTHS)
+        (first,) = struct.unpack_from(f"{matrix.order}I", matrix.data, at)
+        width = _WIDTHS[first & 0xFFFF if first >> 16 else first]
+        if len(content) != math.prod(shape) * width:
+            raise ValueError(f"{len(content)} bytes for {math.prod(shape)} values of {width}")
+
+
+def _check_count(shape: tuple[int, ...], most: int, left: int) -> None:
+    if math.prod(shape) > most or math.prod(shape) * _WIDEST > max_bytes():
+        sides = " x ".join(map(str, shape))
+        raise ValueError(f"an array of {sides} values, {left} bytes are there")
+
+
+def _walk_members(matrix: _Elements, count: int, kind: int, depth: int) -> None:
+    if kind == _STRUCT:
+        widths = matrix.numbers("i", matrix.part(_INT32))
+        names = matrix.part(_INT8)
+        if len(widths) != 1 or widths[0] < 1 or len(names) % widths[0]:
+            raise ValueError(f"names of {', '.join(map(str, widths)) or 'no'} letters")
+        fields = len(names) // widths[0]
+        if fields == 0:
+            _check_count((count,), max_bytes(), matrix.left)
+        count *= fields
+    if count * _TAG > matrix.left:
+        raise ValueError(f"{count} cells, {matrix.left} bytes are there")
     for _ in range(count):
-        member, size, start, at = matrix.tag(at)
-        if member == _MATRIX:
-            _walk_matrix(_Elements(matrix.data[start : start + size], matrix.order), depth + 1)
+        member, content = matrix.whole()
+        if member != _MATRIX:
+            raise ValueError(f"an element of the type {member}")
+        inside = _Elements(content, matrix.order)
+        if len(content) == 0:  # how an empty cell is stored
+            continue
+        _walk_matrix(inside, depth + 1)
+        # scipy goes on where the content ends, wherever the tag has said that it would.
+        if inside.left or len(content) % _TAG:
+            raise ValueError(f"a cell of {len(content)} bytes, {inside.left} too many")

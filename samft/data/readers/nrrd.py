@@ -124,18 +124,22 @@ def _layout(path: Path, header: Mapping[str, Any]) -> _Layout:
         raise unreadable(path, f"values of type {header['type']}", "one number per voxel")
     dtype = np.dtype((">" if header.get("endian") == "big" else "<") + code)
     sizes = tuple(int(size) for size in header["sizes"])
+    if len(sizes) != header["dimension"]:
+        raise unreadable(path, f"{header['dimension']} axes, {len(sizes)} sizes", _EXPECTED)
     check_declared_size(path, sizes, dtype.itemsize)
     directions, channel_axis = _directions(path, header, len(sizes))
     space = [size for axis, size in enumerate(sizes) if axis != channel_axis]
     rows, columns, slices = (*space, *(1,) * (3 - len(space)))
     affine = np.eye(4)
     affine[:3, : len(directions)] = directions.T
-    affine[:3, 3] = np.nan_to_num(np.asarray(header.get("space origin", np.zeros(3)), np.float64))
+    origin = np.asarray(header.get("space origin", np.zeros(3)), np.float64)
+    affine[:3, 3] = np.where(np.isnan(origin), 0, origin)  # "none"
     signs = _SPACES.get(str(header.get("space", "lps")).lower(), (1, 1, 1))
+    affine[:3] *= np.array(signs, np.float64)[:, None]
     geometry = geometry_for(
         path,
         shape=(rows, columns, slices),
-        affine=np.diag([*signs, 1.0]) @ affine,
+        affine=affine,
         channels=1 if channel_axis is None else sizes[channel_axis],
     )
     encoding = str(header.get("encoding", "raw")).lower()

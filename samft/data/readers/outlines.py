@@ -19,6 +19,7 @@ MOST_VERTICES = 500_000
 """Vertices of one outline; those of whole slides have some ten thousand."""
 _FARTHEST = 1e7  # pixels from the corner; no image is as large
 _SAGITTA = 0.05  # pixels by which the polygon that stands for an ellipse may miss it
+_LARGEST_RADIUS = 1e5  # pixels up to which it does not miss it by more
 NO_AREA = "outline without area"
 """What is said of polygons of fewer than three vertices, or all on a line along an axis."""
 
@@ -185,12 +186,15 @@ def ellipse(
 ) -> NDArray[np.float64]:
     """Return a polygon that misses an ellipse by less than 0.05 pixels.
 
+    Of one with a radius beyond 100,000 pixels it has as many corners as of one with that radius: a
+    few words of a file should not become megabytes.
+
     Args:
         centre: (x, y), pixels.
         radii: Along x and y before it is turned, pixels.
         degrees: The angle by which it is turned clockwise about its centre.
     """
-    longest = min(max(abs(radii[0]), abs(radii[1]), 1.0), _FARTHEST)
+    longest = min(max(abs(radii[0]), abs(radii[1]), 1.0), _LARGEST_RADIUS)
     count = math.ceil(math.pi * math.sqrt(longest / (2 * _SAGITTA))) + 8
     angles = np.linspace(0, 2 * math.pi, count, endpoint=False)
     points = np.stack([np.cos(angles) * radii[0], np.sin(angles) * radii[1]], axis=1)

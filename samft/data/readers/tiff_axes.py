@@ -24,6 +24,7 @@ TIFF_SUFFIXES = frozenset(
 """File name endings of TIFF and of the microscope formats that are TIFF, lower case."""
 
 _MOST_PLANES = 10_000_000  # tifffile makes a list entry for each that the XML announces
+_MOST_TAGS = 4096  # of a page; tifffile stops there too
 _OME_SIZE = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _OME_SIDE = re.compile(r"\bSize[ZCT]\s*=\s*[\"'](\d+)[\"']")
 
@@ -84,6 +85,7 @@ def opened(path: Path, expected: str) -> Iterator[Any]:  # Any: tifffile has no 
     # tifffile asserts what damaged files do not keep.
     also = (AssertionError,)
     with reading(path, expected, also=also), tifffile.TiffFile(path, _multifile=False) as file:
+        _refuse_loops(path, file, expected)
         _refuse_lies(path, file, expected)
         yield file
 
@@ -154,11 +156,23 @@ def check_complete(path: Path, file: Any, expected: str) -> None:  # Any: tifffi
         end = max((o + c for o, c in zip(offsets, counts, strict=False)), default=0)
         if not offsets or end > size:
             raise unreadable(path, f"{size} bytes, its index points to byte {end}", expected)
+        check_index(path, page, expected)
     _check_imagej(path, file, series, expected)
     if series.dataoffset is not None:  # ImageJ: one page, the pixels of all behind it
         end = series.dataoffset + math.prod(series.shape) * series.dtype.itemsize
         if end > size:
             raise unreadable(path, f"{size} bytes, its planes end at byte {end}", expected)
+
+
+def check_index(path: Path, page: Any, expected: str) -> None:  # Any: tifffile has no types
+    """Refuse a page that says it has more tiles or strips than it says where they are.
+
+    Raises:
+        DatasetError: if it does.
+    """
+    needed, listed = math.prod(page.keyframe.chunked), len(page.dataoffsets)
+    if listed < needed:  # tifffile goes through millions of them, one by one
+        raise unreadable(path, f"{listed} of {needed} tiles or strips", expected)
 
 
 def _check_imagej(path: Path, file: Any, series: Any, expected: str) -> None:  # Any: tifffile
@@ -169,6 +183,31 @@ def _check_imagej(path: Path, file: Any, series: Any, expected: str) -> None:  #
     # Where pixels are missing, tifffile falls back to what is there.
     if isinstance(announced, int) and announced > found:
         raise unreadable(path, f"{found} of {announced} planes", expected)
+
+
+def _refuse_loops(path: Path, file: Any, expected: str) -> None:  # Any: tifffile has no types
+    """Refuse a list of pages that comes back to one of them: tifffile follows it for ever."""
+    place, seen = int(file.pages.first.offset), set[int]()
+    while 0 < place not in seen:
+        seen.add(place)
+        place = _after_page(file, place)
+    if place:
+        raise unreadable(path, f"a list of pages that comes back to byte {place}", expected)
+
+
+def _after_page(file: Any, place: int) -> int:  # Any: tifffile has no types
+    """Return where the page behind the one at `place` begins; 0 if there is none."""
+    tiff, handle = file.tiff, file.filehandle
+    handle.seek(place)
+    count = _number(file, handle.read(tiff.tagnosize))
+    if count > _MOST_TAGS:
+        return 0
+    handle.seek(place + tiff.tagnosize + count * tiff.tagsize)
+    return _number(file, handle.read(tiff.offsetsize))
+
+
+def _number(file: Any, stored: bytes) -> int:  # Any: tifffile has no types
+    return int.from_bytes(stored, "little" if file.tiff.byteorder == "<" else "big")
 
 
 def _refuse_lies(path: Path, file: Any, expected: str) -> None:  # Any: tifffile has no types
@@ -195,4 +234,4 @@ def _next_page(file: Any) -> int | None:  # Any: tifffile has no types
     stored = file.filehandle.read(file.tiff.offsetsize)
     if len(stored) < file.tiff.offsetsize:
         return None
-    return int.from_bytes(stored, "little" if file.tiff.byteorder == "<" else "big")
+    return _number(file, stored)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from samft._deps import require
 from samft.data.readers.limits import check_declared_size, unreadable
 from samft.data.readers.part import check_window
-from samft.data.readers.tiff_axes import TiffAxes, axes_of
+from samft.data.readers.tiff_axes import TiffAxes, axes_of, check_index
 from samft.data.records import Window
 
 # tifffile decodes these by itself: none, deflate (two codes), PackBits, LZMA.
@@ -139,6 +139,7 @@ class TiffPlanes:
         separate, depth, _, _, together = key.shaped
         if depth > 1:
             check_declared_size(self.path, key.shaped, self.dtype.itemsize)
+            check_index(self.path, page, self.expected)
             whole = np.asarray(page.asarray()).reshape(key.shaped)
             return whole[:, :, top : top + height, left : left + width]
         result = np.full((separate, 1, height, width, together), key.nodata, self.dtype)

@@ -16,6 +16,7 @@ from samft.errors import DatasetError
 
 ZARR_EXPECTED = "a zarr group or array, version 2 or 3"
 _LARGEST_SIDE = 2**40
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 # What else is registered may run code that comes with the data, such as numcodecs' pickle.
 _CODECS = frozenset(
     {
@@ -83,7 +84,10 @@ class ZarrHeader:
 
 def is_zarr(folder: Path) -> bool:
     """Tell whether a folder is a zarr group or array."""
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+    try:
+        return any((folder / name).is_file() for name in _METADATA)
+    except OSError:  # no file system takes such a name
+        return False
 
 
 def read_node(folder: Path) -> ZarrNode:
@@ -92,6 +96,13 @@ def read_node(folder: Path) -> ZarrNode:
     Raises:
         DatasetError: if there is none, or it is damaged.
     """
+    if not is_zarr(folder):
+        raise DatasetError(
+            "the folder is no zarr",
+            where=folder,
+            found="neither zarr.json nor .zgroup, .zarray or .zattrs",
+            expected=ZARR_EXPECTED,
+        )
     third = folder / "zarr.json"
     if third.is_file():
         content = read_json_object(third, ZARR_EXPECTED)
@@ -101,13 +112,6 @@ def read_node(folder: Path) -> ZarrNode:
         array = content if content["node_type"] == "array" else None
         return ZarrNode(
             folder=folder, version=3, attributes=_object(third, attributes), array=array
-        )
-    if not is_zarr(folder):
-        raise DatasetError(
-            "the folder is no zarr",
-            where=folder,
-            found="neither zarr.json nor .zgroup, .zarray or .zattrs",
-            expected=ZARR_EXPECTED,
         )
     notes, described = folder / ".zattrs", folder / ".zarray"
     return ZarrNode(

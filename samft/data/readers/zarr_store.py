@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samft._deps import require
-from samft.data.readers.limits import check_declared_size, reading, unreadable
+from samft.data.readers.limits import check_declared_size, is_special, reading, unreadable
 from samft.data.readers.zarr_chunks import unpacks_within
 from samft.data.readers.zarr_nodes import ZARR_EXPECTED, ZarrHeader, array_header, read_node
 from samft.data.roots import stays_inside
@@ -104,6 +104,8 @@ class _Guard:
                 expected=f"a file below {self.root}",
                 fix="copy the file, or set data.root to a folder that holds both",
             )
+        if is_special(path) or (path.is_dir() and not _is_metadata(key)):
+            raise unreadable(path, "a folder, a pipe or a device", self._expected())
         if _is_metadata(key) or not path.is_file():
             return
         size, shard = path.stat().st_size, self.header.shard

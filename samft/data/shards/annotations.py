@@ -64,7 +64,7 @@ def _categories(document: object, where: Path) -> dict[object, str]:
     listed = document.get("categories", []) if isinstance(document, dict) else []
     try:
         return {entry["id"]: str(entry["name"]) for entry in listed}
-    except (KeyError, TypeError) as error:
+    except (KeyError, RecursionError, TypeError) as error:
         raise unreadable(where, "a category without id and name", _EXPECTED) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import tempfile
 from collections import Counter
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samft.data.index_cache import index_dir
+from samft.data.readers.array_files import ARRAY_ERRORS
 from samft.data.shards.sample_files import ENDINGS, FileKind, kinds_of, split_member
 from samft.data.shards.tar_members import Member, read_members
 from samft.errors import DatasetError, MachineError
@@ -65,15 +67,26 @@ def open_shard(path: Path) -> Shard:
     about = f"{_VERSION}\n{path}\n{state.st_size}\n{state.st_mtime_ns}"
     name = hashlib.sha256(about.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     stored = index_dir() / "shards" / f"{name}.npy"
+    samples = _stored_samples(stored)
+    if samples is None:
+        table = tabulate(path, read_members(path))
+        _store(stored, table)
+        samples = table.size
+    return Shard(path=path, stored=stored, samples=samples)
+
+
+def _stored_samples(stored: Path) -> int | None:
+    """Return the number of rows of a stored table; `None` if there is none yet, or half of one."""
     try:
         with stored.open("rb") as file:
             np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
-        return Shard(path=path, stored=stored, samples=shape[0])
-    except (OSError, ValueError):  # none yet, or half of one
-        table = tabulate(path, read_members(path))
-    _store(stored, table)
-    return Shard(path=path, stored=stored, samples=table.size)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            size = file.tell() + math.prod(shape) * dtype.itemsize
+            is_table = len(shape) == 1 and {"hash", "key"} <= set(dtype.names or ())
+            whole = is_table and os.fstat(file.fileno()).st_size == size
+    except ARRAY_ERRORS:
+        return None
+    return int(shape[0]) if whole else None
 
 
 def tabulate(path: Path, members: Iterable[Member]) -> Table:

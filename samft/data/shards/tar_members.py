@@ -20,6 +20,7 @@ from samft.errors import DatasetError
 EXPECTED: Final = "an uncompressed tar file"
 _BLOCK: Final = 512
 _MAX_EXTENSION: Final = 2**20  # bytes of a header that holds nothing but names
+_MAX_DIGITS: Final = 8
 _FILES: Final = (b"0", b"\0", b"7")
 _WITHOUT_DATA: Final = (b"5", b"3", b"4", b"6", b"V")  # folders, devices, pipes, labels
 _NAMES: Final = {b"L": "path", b"x": "pax", b"X": "pax"}
@@ -86,9 +87,9 @@ class _Scan:
         if header == bytes(_BLOCK):
             return None
         stated = self._number(header[148:156])
-        without = header[:148] + b" " * 8 + header[156:]
+        total = sum(header) - sum(header[148:156]) + 8 * ord(" ")  # as if there were blanks
         # Some old programs summed signed bytes.
-        if stated not in (sum(without), sum(without) - 256 * sum(b > 127 for b in without)):
+        if stated != total and stated != total - 256 * sum(byte > 127 for byte in header):
             raise unreadable(self.path, f"no header of a file at byte {self.offset}", EXPECTED)
         self.offset += _BLOCK
         return header
@@ -120,12 +121,15 @@ class _Scan:
     def _pax(self, content: bytes) -> dict[str, str]:
         """Return path and size of a pax header: records of `length key=value` and a line feed."""
         found: dict[str, str] = {}
-        while content.strip(b"\0"):
-            digits, space, _ = content.partition(b" ")
-            length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
-            record, content = content[len(digits) + 1 : length], content[length:]
+        place, end = 0, len(content.rstrip(b"\0"))
+        while place < end:
+            # Each record is cut out of the whole: a header has room for 200,000 of them.
+            digits = content[place : place + _MAX_DIGITS].partition(b" ")[0]
+            length = int(digits) if digits.isdigit() and len(digits) < _MAX_DIGITS else 0
+            record = content[place + len(digits) + 1 : place + length]
+            place += length
             key, equals, value = record.partition(b"=")
-            if not (space and equals and value.endswith(b"\n")):
+            if not (length and equals and value.endswith(b"\n") and place <= end):
                 raise unreadable(self.path, "a damaged pax header", EXPECTED)
             if key.startswith(b"GNU.sparse"):
                 self._refuse_kind(b"S", found.get("path", "?"))
@@ -135,7 +139,7 @@ class _Scan:
 
     def _inside(self, name: str) -> str:
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-        if ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0] or not parts:
+        if not parts or ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]:
             raise DatasetError(
                 "a shard names a file outside itself",
                 where=self.path,

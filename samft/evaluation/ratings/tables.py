@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,8 @@ def _check_header(header: Sequence[str], needed: Sequence[str], path: Path) -> N
             expected=", ".join(needed),
             fix=did_you_mean(missing[0], known) if known else None,
         )
-    double = next((name for name in header if name and header.count(name) > 1), None)
+    counts = Counter(header)
+    double = next((name for name in header if name and counts[name] > 1), None)
     if double is not None:
         raise DatasetError(
             "the table has two columns of the same name", where=f"{path}, line 1", found=double

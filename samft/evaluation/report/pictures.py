@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from samft.data.roots import inside_root
 from samft.errors import DatasetError
 from samft.evaluation.report.blocks import Block, Gallery, Picture, Section, Text
 from samft.evaluation.report.results import Results
@@ -19,6 +20,7 @@ from samft.evaluation.report.wording import count, number, prompt_label
 
 MOST_BYTES: Final = 10_000_000
 """Of all pictures together; base64 makes it a third more."""
+_LARGEST_FILE: Final = 64 * 2**20  # bytes; samft writes pictures of less than one million
 _MOST_EDGE = 1600  # pixels; wider than a page shows
 _QUALITIES: Final = (85, 70, 50, 30)
 _MEDIA_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -71,10 +73,13 @@ def read_picture(folder: Path, name: str, told: tuple[str, str]) -> Picture | No
     Returns:
         `None` if it is not there, leads out of the folder, or is not a picture that browsers show.
     """
-    path = folder / name
-    if not name or not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+    path = inside_root(folder, name)
+    try:
+        if path is None or not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+            return None
+        data = path.read_bytes()
+    except OSError:  # a name that is too long among others
         return None
-    data = path.read_bytes()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

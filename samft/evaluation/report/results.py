@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from samft.data.readers.json_files import read_json_object
+from samft.data.readers.json_files import is_deep, read_json_object
+from samft.data.readers.limits import unreadable
 from samft.errors import DatasetError
 from samft.evaluation.report.privacy import Privacy
 from samft.evaluation.report.structure import (
@@ -192,6 +193,8 @@ def read_results(folder: Path, privacy: Privacy) -> Results:
         )
     raw = read_json_object(path, _EXPECTED)
     _check_format(raw, path)
+    if is_deep(raw):
+        raise unreadable(path, "values deep in each other", _EXPECTED)
     content = conform(raw, _SPEC, where="", file=path)
     labels = privacy.models([model["name"] for model in content["models"]])
     return Results(folder=folder, content=_private(content, privacy, labels), labels=labels)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from samft.data.readers.json_files import read_json
+from samft.data.readers.json_files import is_deep, read_json
+from samft.data.readers.limits import unreadable
+from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
 from samft.errors import ConfigError, DatasetError
 from samft.evaluation.report.privacy import Privacy
 from samft.evaluation.report.results import METRICS_FILE, Results, read_results
@@ -160,6 +160,8 @@ def _object(path: Path, expected: str) -> dict[str, Any]:  # Any: JSON
     if not path.is_file():
         return {}
     content = read_json(path, expected)
+    if is_deep(content):
+        raise unreadable(path, "values deep in each other", expected)
     return content if isinstance(content, dict) else {"files": content}
 
 
@@ -167,12 +169,12 @@ def _config(path: Path | None) -> dict[str, Any]:  # Any: YAML
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = read_yaml(path)
+    except YAML_ERRORS as error:
         raise ConfigError(
             "the configuration of the run cannot be read",
             where=path,
-            found=str(error).splitlines()[0],
+            found=problem_in(error),
             fix="restore the file, or move it away to make the report without it",
         ) from error
     if content is not None and not isinstance(content, dict):

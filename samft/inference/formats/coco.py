@@ -15,6 +15,7 @@ from samft.inference.output_folder import OutputFolder
 from samft.inference.predictions import ImagePrediction, ObjectPrediction, rle_area, rle_box
 
 NO_CLASS = "object"
+_NO_COCO = (OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 """COCO category of predictions without a class."""
 
 
@@ -44,7 +45,7 @@ class CocoNumbers:
                 images={str(item["file_name"]): int(item["id"]) for item in content["images"]},
                 categories={str(item["name"]): int(item["id"]) for item in content["categories"]},
             )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except _NO_COCO as error:
             raise DatasetError(
                 "the COCO file cannot be read",
                 where=path,

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-import yaml
-
+from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
 from samft.errors import ConfigError, did_you_mean
 
 SegmentationType = Literal["BINARY", "LABELMAP"]
@@ -77,12 +76,12 @@ class DicomCodes:
             ConfigError: naming the first key that is wrong.
         """
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            content = read_yaml(path)
+        except YAML_ERRORS as error:
             raise ConfigError(
                 "the file of DICOM codes cannot be read",
                 where=path,
-                found=str(error).splitlines()[0],
+                found=problem_in(error),
             ) from error
         if not isinstance(content, dict):
             raise ConfigError(

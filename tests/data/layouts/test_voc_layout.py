@@ -171,6 +171,17 @@ def test_lists_that_do_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "a is in train and val" in str(caught.value.found)
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../b", "x/../../b", "..\\b", "a\0"])
+def test_lists_that_lead_out(tmp_path: Path, name: str) -> None:
+    entry(tmp_path, "a", 1)
+    lists(tmp_path, train=f"a {name}")
+    with pytest.raises(DatasetError, match="names an image outside the data folder") as caught:
+        layout_of(tmp_path, on_missing="skip").records()
+    assert caught.value.where == tmp_path / "ImageSets/Segmentation/train.txt"
+    assert caught.value.found == repr(name)
+    assert caught.value.fix == "take the line out of the list"
+
+
 def test_without_a_list_for_training_there_are_no_splits(tmp_path: Path) -> None:
     entry(tmp_path, "a", 1)
     entry(tmp_path, "b", 1)

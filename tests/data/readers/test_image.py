@@ -233,6 +233,25 @@ def test_size_limit(tmp_path: Path, monkeypatch) -> None:
             assert "SAMFT_MAX_BYTES" in message(path, read)
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_the_limit_counts_labels_as_int32(tmp_path: Path, monkeypatch, ending: str) -> None:
+    import tifffile
+
+    path = tmp_path / f"a.{ending}"
+    if ending == "tif":
+        tifffile.imwrite(path, np.zeros((20, 30), np.uint8), photometric="minisblack")
+    else:
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
+    monkeypatch.setenv("SAMFT_MAX_BYTES", str(20 * 30 * 4 - 1))
+    assert read_image(path).nbytes == 600
+    with pytest.raises(DatasetError, match="more memory than allowed") as caught:
+        read_mask(path)
+    assert str(path) in str(caught.value)
+    assert "SAMFT_MAX_BYTES" in str(caught.value)
+    monkeypatch.setenv("SAMFT_MAX_BYTES", str(20 * 30 * 4))
+    assert read_mask(path).dtype == np.int32
+
+
 def test_random_bytes_never_escape(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     originals = [save(tmp_path / f"o.{end}", GREY) for end in ("png", "bmp", "gif", "tif")]

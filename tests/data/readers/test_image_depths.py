@@ -85,6 +85,29 @@ def test_png_of_16_bits_that_the_decoder_gives_up_on(tmp_path: Path, monkeypatch
     assert "damaged pixels" in str(caught.value)
 
 
+def test_a_chunk_that_says_it_is_two_gigabytes_long(tmp_path: Path) -> None:
+    # Pillow is content with it, as all rows are there; OpenCV would take the memory first.
+    path = tmp_path / "a.png"
+    data = imagecodecs.png_encode(deep("rgb"))
+    place = data.index(b"IDAT") - 4
+    path.write_bytes(data[:place] + b"\x7f\xff\xff\xff" + data[place + 4 :])
+    for read in (read_image, read_mask):
+        with pytest.raises(DatasetError, match="cannot be read") as caught:
+            read(path)
+        assert "a chunk ends at byte" in str(caught.value)
+
+
+def test_of_16_bits_the_first_header_and_picture_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    data = imagecodecs.png_encode(deep("rgb"))
+    head, other = data[8:33], imagecodecs.png_encode(deep("rgb")[:5])[8:33]
+    assert head != other
+    still = struct.pack(">I", 8) + b"acTL" + struct.pack(">II", 2, 0)
+    still += struct.pack(">I", zlib.crc32(still[4:]))
+    path.write_bytes(data[:33] + still + other + data[33:])
+    assert np.array_equal(deep_png.read_deep_png(path, 3, "a picture"), deep("rgb"))
+
+
 def test_the_limit_counts_16_bits(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(imagecodecs.png_encode(deep("rgb")))

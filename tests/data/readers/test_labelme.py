@@ -141,6 +141,20 @@ def test_background_over_an_object_cuts_a_hole(tmp_path: Path) -> None:
     assert labelled(alone).left_out == {"_background_ over nothing": 1}
 
 
+def test_background_over_background_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samft.data.readers.labelme._MOST_CUTS", 5)
+    over = [shape(), shape("_background_"), shape(), shape("_background_")]
+    path = write(tmp_path, *over)
+    assert [len(found.holes) for found in labelled(path).shapes] == [2, 1]
+    path = write(tmp_path, *over, shape(), shape("_background_"))
+    with pytest.raises(DatasetError, match="cannot be read") as caught:
+        read_labelme(path)
+    assert caught.value.found == "more than 5 cuts by background"
+    assert caught.value.where == path
+
+
 def test_other_json_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps({"images": [], "annotations": []}))

@@ -72,6 +72,19 @@ def test_sparse_boundaries(tmp_path: Path) -> None:
     assert read_boundaries(tmp_path / "a.mat")[0].sum() == 4
 
 
+def test_rows_beyond_a_sparse_matrix(tmp_path: Path) -> None:
+    cells = np.empty((1, 1), object)
+    cells[0, 0] = {"Boundaries": csc_matrix(np.eye(4)), "Segmentation": halves(2, (4, 4))}
+    path = tmp_path / "a.mat"
+    savemat(path, {"groundTruth": cells}, do_compression=False)
+    rows = struct.pack("<4i", 0, 1, 2, 3)
+    assert path.read_bytes().count(rows) == 1
+    path.write_bytes(path.read_bytes().replace(rows, struct.pack("<4i", 0, 1, 2, 2**30)))
+    with pytest.raises(DatasetError, match="the file cannot be read") as caught:
+        read_boundaries(path)
+    assert caught.value.where == path
+
+
 def test_version_7_3_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "new.mat"
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n")
@@ -107,7 +120,7 @@ HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
             matrix(2, (2**16, 2**14), element(5, struct.pack("<i", 8)), element(1, b"a" * 16)),
             "cells",
         ),
-        (matrix(6, (2**16, 2**14), element(9, b"\0" * 64)), "65536 x 16384 values, 96 bytes"),
+        (matrix(6, (2**16, 2**14), element(9, b"\0" * 64)), "65536 x 16384 values, 72 bytes"),
         (matrix(6, (-1, 5)), "-1 x 5"),
         (packed(matrix(1, (2**16, 2**14))), "cells, 0 bytes are there"),
         (packed(b"\0" * 2**22), "unpacked it takes more than"),
@@ -116,6 +129,21 @@ HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
         (b"\0" * 5, "it ends within an element"),
         (matrix(0, (1, 1)), "the unknown kind 0"),
         (struct.pack("<II", 14, 2**31), "an element of 2147483648 bytes"),
+        # What ended the process: scipy looks types up in a table without an end.
+        (matrix(6, (1, 1), element(8, b"\0" * 8)), "an element of the type 8"),
+        (matrix(6, (1, 1), element(40_000, b"\0" * 8)), "an element of the type 40000"),
+        (matrix(1, (1, 1), matrix(6, (1, 1), element(11, b"\0" * 8))), "of the type 11"),
+        (matrix(5, (4, 4), element(9, b"\0" * 8)), "an element of the type 9"),
+        (matrix(1, (1, 1), element(15, b"\0" * 8)), "an element of the type 15"),
+        (matrix(6, (1, 1), struct.pack("<HHI", 9, 500, 0)), "a small element of 500 bytes"),
+        (matrix(6, (2, 2), element(9, b"\0" * 24)), "24 bytes for 4 values of 8"),
+        (
+            matrix(1, (1, 1), element(14, matrix(6, (0, 0), element(9, b""))[8:] + b"\0" * 8)),
+            "8 too",
+        ),
+        (matrix(2, (1, 1), element(5, b"\0" * 4), element(1, b"a" * 16)), "names of 0 letters"),
+        (matrix(17, (1, 1)), "of the kind object, which is not read"),
+        (matrix(6, (3,), element(9, b"\0" * 24)), "an array of 3 values"),
     ],
 )
 def test_lies(tmp_path: Path, body: bytes, found: str, monkeypatch) -> None:

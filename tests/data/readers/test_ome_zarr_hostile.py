@@ -60,6 +60,20 @@ def test_names_that_lead_out(tmp_path: Path, name: str) -> None:
     assert "leads out" in message(lambda: image_names(series))
 
 
+def test_names_too_long_for_any_file(tmp_path: Path) -> None:
+    name = "x" * 300
+    path = image(tmp_path / "a.zarr")
+    notes = json.loads((path / ".zattrs").read_text())
+    notes["multiscales"][0]["datasets"][0]["path"] = name
+    write_group(path, notes)
+    assert "the folder is no zarr" in message(lambda: OmeZarrImage(path))
+    image(path)
+    write_labels(path, "cells", PIXELS, "yx", listed=[name])
+    assert "a label image is missing" in message(lambda: label_images(path, tmp_path))
+    plate = write_group(tmp_path / "p", {"plate": {"wells": [{"path": name}]}})
+    assert image_names(plate) == []
+
+
 def test_links_that_lead_out(tmp_path: Path) -> None:
     secret, root = image(tmp_path / "secret"), tmp_path / "data"
     path = image(root / "a.zarr")

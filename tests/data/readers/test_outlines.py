@@ -95,6 +95,12 @@ def test_an_ellipse_has_its_area_and_extent(rx: float, ry: float, degrees: float
     assert ((ring.min(axis=0) + ring.max(axis=0)) / 2).tolist() == pytest.approx([30, -7], abs=0.1)
 
 
+def test_an_ellipse_larger_than_any_image_has_no_more_corners() -> None:
+    largest = ellipse((0.0, 0.0), (1e5, 1.0))
+    assert math.pi * math.sqrt(1e5 / 0.1) < len(largest) < 3200
+    assert len(ellipse((0.0, 0.0), (1e7, 1e7))) == len(largest)
+
+
 def test_angles_go_clockwise_on_the_screen() -> None:
     ring = rectangle(0, 0, 10, 2, degrees=90)
     assert ring.round(6).tolist() == [[6, -4], [6, 6], [4, 6], [4, -4]]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from samft.data.readers import tiff_axes
 from samft.data.readers.tiff import probe_tiff, read_tiff, read_tiff_window
+from samft.data.readers.tiff_spacing import read_tiff_voxel
 from samft.data.readers.tiff_stack import (
     is_stack,
     read_label_stack,
@@ -281,3 +282,50 @@ def test_a_strip_that_points_behind_the_end(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read") as caught:
         read_tiff_window(path, (0, 0, 4, 4))
     assert "its index points to byte" in str(caught.value)
+
+
+@pytest.mark.parametrize("back_to", [0, 1])
+@pytest.mark.parametrize("pages", [2, 120])
+@pytest.mark.parametrize("settings", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_a_list_of_pages_that_is_a_ring(tmp_path: Path, settings, pages: int, back_to: int) -> None:
+    path = tmp_path / "a.tif"
+    planes = np.zeros((pages, 4, 5), np.uint8)
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata=None, **settings)
+    with tifffile.TiffFile(path) as file:
+        offsets, tiff = [page.offset for page in file.pages], file.tiff
+    data = bytearray(path.read_bytes())
+    order = "little" if tiff.byteorder == "<" else "big"
+    last = offsets[-1]
+    count = int.from_bytes(data[last : last + tiff.tagnosize], order)
+    end = last + tiff.tagnosize + count * tiff.tagsize
+    assert not any(data[end : end + tiff.offsetsize])
+    data[end : end + tiff.offsetsize] = offsets[back_to].to_bytes(tiff.offsetsize, order)
+    path.write_bytes(data)
+    for read in (read_tiff, stack_shape, read_stack, read_tiff_voxel):
+        with pytest.raises(DatasetError, match="cannot be read") as caught:
+            read(path)
+        assert f"comes back to byte {offsets[back_to]}" in str(caught.value)
+
+
+@pytest.mark.parametrize("volumetric", [True, False])
+def test_more_tiles_than_the_index_has(tmp_path: Path, volumetric: bool) -> None:
+    path = tmp_path / "a.tif"
+    planes = np.ones((3, 9, 8), np.uint8)
+    tile = (1, 16, 16) if volumetric else (16, 16)
+    tifffile.imwrite(
+        path, planes, photometric="minisblack", volumetric=volumetric, tile=tile, metadata=None
+    )
+    assert read_stack(path).all()
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        places = [page.tags["ImageWidth"].valueoffset for page in file.pages]
+    for place in places:
+        struct.pack_into("<I", data, place, 32_773)
+    path.write_bytes(data)
+    reads = [stack_shape, read_stack]
+    if volumetric:  # of flat pages a part is read by itself
+        reads.append(lambda one: read_stack_plane(one, 0))
+    for read in reads:
+        with pytest.raises(DatasetError, match="cannot be read") as caught:
+            read(path)
+        assert "tiles or strips" in str(caught.value)

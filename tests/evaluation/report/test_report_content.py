@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import pickle
 import re
 from collections import defaultdict
 
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks.report import DrawnTest, make_results, make_run
 from samft.evaluation.facts import CompetitorRecord, DataFacts
-from samft.evaluation.report import wording
+from samft.evaluation.report import comparisons, quality, wording
 from samft.evaluation.report.building import build_report
 from samft.evaluation.rows import ImageRow, ObjectRow, Rows
 from samft.evaluation.settings import EvaluationSettings
@@ -36,6 +37,29 @@ def edited(results, **changes):
     content = json.loads(path.read_text(encoding="utf-8")) | changes
     path.write_text(json.dumps(content), encoding="utf-8")
     return content
+
+
+@pytest.fixture(scope="module", autouse=True)
+def charts_drawn_once():
+    """Keep what was drawn: nearly all of these reports show the same charts, a second together."""
+
+    def remembered(draw):
+        kept = {}
+
+        def chart(*given, **options):
+            key = pickle.dumps((given, options))
+            if key not in kept:
+                kept[key] = draw(*given, **options)
+            return kept[key]
+
+        return chart
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (comparisons, quality):
+            for name in ("line_chart", "bar_chart", "interval_chart"):
+                if hasattr(module, name):
+                    patch.setattr(module, name, remembered(getattr(module, name)))
+        yield
 
 
 @pytest.fixture

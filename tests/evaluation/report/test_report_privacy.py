@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.report import DrawnTest, make_results, make_run
 from samft.evaluation.report.building import build_report
+from samft.evaluation.report.pictures import read_picture
 from samft.evaluation.report.privacy import Privacy
 
 FILES = ("report.html", "report.md", "metrics.json", "model_card.md")
@@ -125,3 +127,15 @@ def test_a_numbered_run_keeps_the_folder_above_it_unless_that_is_a_home():
 def test_data_that_comes_with_a_package_is_named(name):
     assert Privacy().last_part(name) == name
     assert Privacy().last_part(f"{name}/../../home/alice/x") == "…/x"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../a.png", "/etc/passwd", "a\0.png", "\ud800.png", "x" * 300, "x/" * 3000]
+)
+def test_pictures_of_names_that_lead_nowhere(tmp_path, name):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    assert read_picture(folder, "a.png", ("", "")) is not None
+    assert read_picture(folder, name, ("", "")) is None
