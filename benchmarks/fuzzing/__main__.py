@@ -16,21 +16,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
-import resource
-import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.fuzzing.corpus import keep
+from benchmarks.fuzzing.fuzz import fuzz_target  # before samft, which it instruments
+from benchmarks.fuzzing.keeping import keep_corpus
 from benchmarks.fuzzing.registry import all_targets
 
 _SLICE_S: Final = 300  # a process is started anew after so long: libraries leak
-_LONGEST_KEPT: Final = 16_384
-_MOST_KEPT: Final = 150
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a disk would be worn out by it)
 
 
 @dataclass(slots=True)
@@ -55,57 +55,51 @@ def fuzz(name: str, folder: Path, *, minutes: float) -> Done:
         name: Of the target.
         folder: Where its corpus, its findings and the record of what was done are.
         minutes: Of processor time, earlier runs counted in.
+
+    Raises:
+        RuntimeError: if it does not begin.
     """
     record = folder / "done.json"
     done = Done(**json.loads(record.read_text())) if record.is_file() else Done()
     folder.mkdir(parents=True, exist_ok=True)
     while done.seconds < 60 * minutes:
-        before = _children()
         wanted = max(1, round(min(_SLICE_S, 60 * minutes - done.seconds)))
-        command = [sys.executable, "-m", "benchmarks.fuzzing.fuzz", name, str(folder), str(wanted)]
-        with (folder / "log.txt").open("wb") as log:
-            code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+        code, seconds = _in_a_process(name, folder, wanted)
         said = (folder / "log.txt").read_text(errors="replace")
         tried = re.search(r"number_of_executed_units: *(\d+)", said)
         if tried is None:
             raise RuntimeError(f"{name} did not begin: see {folder}/log.txt")
-        done.seconds += _children() - before
+        done.seconds += seconds
         done.inputs += int(tried.group(1))
         done.crashes += code != 0
         record.write_text(json.dumps(asdict(done)))
     return done
 
 
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def _in_a_process(name: str, folder: Path, seconds: int) -> tuple[int, float]:
+    """Fuzz in a fork, which libFuzzer ends; return its exit code and its processor time."""
+    place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as scratch,
+        (folder / "log.txt").open("wb") as log,
+    ):
+        sys.stdout.flush()
+        process = os.fork()
+        if process == 0:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            try:
+                fuzz_target(name, folder, Path(scratch), seconds=seconds)
+            finally:
+                os._exit(70)
+        _, status, usage = os.wait4(process, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 def findings(folder: Path) -> list[Path]:
     """Return the inputs of a target's folder that broke a promise."""
     found = (folder / "findings").glob("*") if folder.is_dir() else []
     return sorted(path for path in found if path.suffix != ".txt")
-
-
-def keep_corpus(name: str, folder: Path) -> int:
-    """Make a test of the corpus of a target: of the inputs that reach most, the short ones.
-
-    Args:
-        name: Of the target.
-        folder: Its folder; its corpus is merged into `minimal` first.
-
-    Returns:
-        How many inputs are kept.
-    """
-    minimal = folder / "minimal"
-    minimal.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.fuzzing.fuzz", name, str(folder), "merge"]
-    with (folder / "merge.txt").open("wb") as log:
-        subprocess.run(command, stdout=log, stderr=log, check=True)
-    inputs = sorted((path.read_bytes() for path in minimal.iterdir()), key=len)
-    chosen = [data for data in inputs if len(data) <= _LONGEST_KEPT]
-    step = max(1, -(-len(chosen) // _MOST_KEPT))
-    return keep(name, [*chosen[::step], *(path.read_bytes() for path in findings(folder))])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,9 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.targets or all_targets():
         folder = options.folder / name
         if options.keep:
-            keep_corpus(name, folder)
+            keep_corpus(name, [folder / "corpus", folder / "findings"])
         done = fuzz(name, folder, minutes=0 if options.keep else options.minutes)
-        size, found = len(list((folder / "corpus").iterdir())), len(findings(folder))
+        size, found = len(list((folder / "corpus").glob("*"))), len(findings(folder))
         bad += done.crashes + found
         cells = (name, f"{done.seconds / 60:.1f}", f"{done.inputs:,}", size, done.crashes, found)
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)

@@ -45,7 +45,7 @@ def _read_shard(path: Path) -> object:
     for index in range(min(len(shards), _MOST_SAMPLES)):
         shards.name(shards[index])
         decoding.sample(shards, shards[index])
-    data = ShardedDataModule(root=str(path.parent), on_missing="skip", split_by="sample")
+    data = ShardedDataModule(root=str(path.parent), on_missing="skip", val_fraction=0.0)
     data.prepare_index()
     return data.class_names
 

@@ -1,10 +1,8 @@
 """One target fuzzed by Atheris (libFuzzer), in a process of its own.
 
-    python -m benchmarks.fuzzing.fuzz TARGET FOLDER SECONDS
-    python -m benchmarks.fuzzing.fuzz TARGET FOLDER merge     # FOLDER/minimal: as much code, fewer
-
 `FOLDER/corpus` holds the inputs that reach new code, `FOLDER/findings` those that broke a promise,
-each named after where it did. libFuzzer ends the process itself; what it says goes to stderr.
+each named after where it did. This module must be imported before `samft`: what is imported here
+is instrumented, so that libFuzzer sees which code an input reaches.
 """
 
 from __future__ import annotations
@@ -12,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import random
 import shutil
 import sys
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
@@ -28,31 +24,29 @@ with atheris.instrument_imports(include=["samft", "nibabel", "nrrd", "pydicom", 
     from benchmarks.fuzzing.registry import find_target
     from benchmarks.fuzzing.target import LARGEST_FILE, LONGEST_INPUT, Finding, Target, run_input
 
-_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a disk would be worn out by it)
 _SLOW_S: Final = 60  # for one input, on a machine that does other things too
 _RSS_MB: Final = 4096
 _BYTES_OF_EVERY: Final = 3  # one change of so many is of bytes, the others keep the form
 
 
-def main() -> None:
-    """Fuzz until the time is over."""
-    name, place, task = sys.argv[1:]
-    folder, target = Path(place), find_target(name)
-    corpus, findings = folder / "corpus", folder / "findings"
+def fuzz_target(name: str, folder: Path, scratch: Path, *, seconds: int) -> None:
+    """Fuzz a target for a while; libFuzzer then ends the process.
+
+    Args:
+        name: Of the target.
+        folder: For its corpus and findings.
+        scratch: For the files that are read.
+        seconds: How long.
+    """
+    target, corpus, findings = find_target(name), folder / "corpus", folder / "findings"
     for each in (corpus, findings):
         each.mkdir(parents=True, exist_ok=True)
-    _quiet()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     os.environ["SAMFT_MAX_BYTES"] = str(LARGEST_FILE)
-    scratch = Path(
-        tempfile.mkdtemp(prefix="fuzz-", dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
-    )
     _write_seeds(target, corpus, scratch)
     flags = [f"-max_len={LONGEST_INPUT}", f"-timeout={_SLOW_S}", f"-rss_limit_mb={_RSS_MB}"]
-    flags += ["-print_final_stats=1", f"-artifact_prefix={findings}/"]
-    if task == "merge":
-        flags += ["-merge=1", str(folder / "minimal")]
-    else:
-        flags.append(f"-max_total_time={task}")
+    flags += [f"-max_total_time={seconds}", f"-artifact_prefix={findings}/", "-print_final_stats=1"]
     mutator = {} if target.mutate is None else {"custom_mutator": _mutator(target.mutate)}
     atheris.Setup(
         [sys.argv[0], *flags, str(corpus)],
@@ -60,11 +54,6 @@ def main() -> None:
         **mutator,
     )
     atheris.Fuzz()
-
-
-def _quiet() -> None:
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
 
 
 def _write_seeds(target: Target, corpus: Path, scratch: Path) -> None:
@@ -106,8 +95,3 @@ def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-if __name__ == "__main__":
-    random.seed(0)
-    main()

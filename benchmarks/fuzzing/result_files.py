@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from matplotlib import figure, ticker  # noqa: F401  (not while files are watched)
+
 from benchmarks.fuzzing.mutation import mutate_json
 from benchmarks.fuzzing.target import Mutate, Target
 from benchmarks.fuzzing.text_mutation import mutate_csv
@@ -78,18 +80,12 @@ def _table(
 
 
 def _report(path: Path) -> None:
-    folder = path.parent
-    for keep_names in (False, True):
-        privacy = Privacy(None, keep_names=keep_names)
-        results = read_results(folder, privacy)
-        place = Place(folder=folder, results=folder)
-        environment = results.content["environment"]
-        report = compose(
-            Sources(
-                place=place, privacy=privacy, label="x", results=results, environment=environment
-            )
-        )
-        markdown_page(report)
+    folder, privacy = path.parent, Privacy(None)
+    read_results(folder, Privacy(None, keep_names=True))
+    results = read_results(folder, privacy)
+    parts = {"results": results, "environment": results.content["environment"]}
+    place = Place(folder=folder, results=folder)
+    markdown_page(compose(Sources(place=place, privacy=privacy, label="x", **parts)))
 
 
 def _metrics(_: Path) -> Sequence[bytes]:

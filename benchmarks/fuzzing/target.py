@@ -74,7 +74,7 @@ def run_input(target: Target, data: bytes, folder: Path) -> str:
         folder: An empty folder for it.
 
     Returns:
-        `read`, or the name of the error it was refused with.
+        `read`, or the error it was refused with: its class and what it says happened.
 
     Raises:
         Finding: if it did anything else.
@@ -107,7 +107,7 @@ def _checked(error: SamftError) -> str:
     text = str(error)
     if len(text.splitlines()) > 3 or len(text) > LONGEST_MESSAGE:
         raise Finding(f"a message of {len(text.splitlines())} lines, {len(text)} characters")
-    return type(error).__name__
+    return f"{type(error).__name__}: {error.what}"
 
 
 def _peak() -> int:

@@ -52,14 +52,16 @@ FIRST: Final[tuple[Stage, ...]] = (
     ("full", BOX, CHECKPOINTING),
     ("late_lora", BOX, PLAIN),
 )
-THEN: Final[tuple[Stage, ...]] = (
+SECOND: Final[tuple[Stage, ...]] = (
     ("lora", BOX, COMPILE),
     ("full", BOX, SHARDED),
-    ("lora", BOX, SHARDED),
     (DECODER, BOX, PLAIN),
     (CACHED, BOX, PLAIN),
     ("full", PAPER, PLAIN),
     ("full", PAPER, NON_FINITE),
+)
+REST: Final[tuple[Stage, ...]] = (
+    ("lora", BOX, SHARDED),
     ("frozen", PAPER, PLAIN),
     (CACHED, PAPER, PLAIN),
     (DECODER, PAPER, PLAIN),
@@ -131,10 +133,15 @@ def plan(archs: Sequence[str], images: Sequence[int]) -> list[GpuCase]:
         archs: Architectures, the most telling first.
         images: Batch sizes, likewise.
     """
+    first, others = images[:1], images[1:]
+    turns = (
+        *((FIRST, first), (SECOND, first), (FIRST, others)),
+        *((REST, first), (SECOND, others), (REST, others)),
+    )
     return [
         case
-        for stages in (FIRST, THEN)
-        for count in images
+        for stages, counts in turns
+        for count in counts
         for stage in stages
         for arch in archs
         for case in _of_stage(stage, arch, count)

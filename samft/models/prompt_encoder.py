@@ -159,7 +159,9 @@ class PromptEncoder(nn.Module):
         return cast(nn.Embedding, self.point_embeddings[index]).weight
 
     def _position(self, points: Tensor, origin: tuple[int, int]) -> Tensor:
-        pixels = points.float() + (0.5 + points.new_tensor(origin, dtype=torch.float32))
+        pixels = points.float() + 0.5
+        if origin != (0, 0):  # a tensor made of numbers makes a GPU wait
+            pixels = points.float() + (0.5 + points.new_tensor(origin, dtype=torch.float32))
         code: Tensor = self.pe_layer(pixels / self.image_size)
         return code.to(self._dtype)
 

@@ -25,7 +25,7 @@ def test_what_a_reader_may_do(tmp_path: Path) -> None:
         raise DatasetError("the file cannot be read", where=path)
 
     assert run_input(target(Path.read_bytes), b"abc", tmp_path) == "read"
-    assert run_input(target(refuse), b"abc", tmp_path) == "DatasetError"
+    assert run_input(target(refuse), b"abc", tmp_path) == "DatasetError: the file cannot be read"
 
 
 def test_an_iterator_is_used_up(tmp_path: Path) -> None:

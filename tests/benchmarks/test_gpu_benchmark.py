@@ -78,9 +78,12 @@ def test_what_tells_most_comes_first() -> None:
         "samft:vit_l:1:lora:box:plain", "transformers:vit_l:1:lora:box:plain",
         "samft:vit_b:1:full:box:plain", "transformers:vit_b:1:full:box:plain",
     ]  # fmt: skip
-    # Both batch sizes have the main rows before either has the rest.
-    places = {case.name: place for place, case in enumerate(cases)}
-    assert places["samft:vit_l:4:full:box:plain"] < places["samft:vit_b:1:lora:box:compile"]
+    # Every way of running comes before the second batch size, and that before all combinations.
+    names = [case.name for case in cases]
+    begins = names.index("samft:vit_b:4:lora:box:plain")
+    assert {case.way for case in cases[:begins]} == set(WAYS)
+    assert {case.images for case in cases[:begins]} == {1}
+    assert begins < names.index("samft:vit_b:1:late_lora:box:compile")
 
 
 def test_a_peer_without_the_architecture_has_no_rows() -> None:

@@ -196,6 +196,7 @@ def read_results(folder: Path, privacy: Privacy) -> Results:
     if is_deep(raw):
         raise unreadable(path, "values deep in each other", _EXPECTED)
     content = conform(raw, _SPEC, where="", file=path)
+    _check_reference(content, path)
     labels = privacy.models([model["name"] for model in content["models"]])
     return Results(folder=folder, content=_private(content, privacy, labels), labels=labels)
 
@@ -216,6 +217,18 @@ def _check_format(raw: Mapping[str, Any], path: Path) -> None:  # Any: JSON
             found=f"version {str(raw.get('version'))[:40]}",
             expected=f"version {_VERSION}",
             fix="run samft test again with this version of samft",
+        )
+
+
+def _check_reference(content: Mapping[str, Any], path: Path) -> None:  # Any: as _SPEC says
+    names = [model["name"] for model in content["models"]]
+    if content["reference"] and content["reference"] not in names:
+        raise DatasetError(
+            "the results of a test compare with a model that they do not list",
+            where=f"{path}, reference",
+            found=repr(content["reference"])[:80],
+            expected=", ".join(names)[:200] or "no reference, as there are no models",
+            fix="run samft test again, or name another folder with --results DIR",
         )
 
 
