@@ -15,7 +15,7 @@ from benchmarks.fuzzing.corpus import KEPT, keep
 from benchmarks.fuzzing.registry import find_target
 from benchmarks.fuzzing.target import LARGEST_FILE, run_input
 
-_LONGEST: Final = 16_384
+_LONGEST: Final = 65_536
 _PER_OUTCOME: Final = 2
 _MOST: Final = 60
 

@@ -16,7 +16,7 @@ Mutate = Callable[[bytes, int], bytes]
 """Changes an input, given the seed of the change."""
 
 LONGEST_INPUT: Final = 65_536
-LARGEST_GROWTH: Final = 256 * 1024**2  # bytes of memory one input may take
+LARGEST_GROWTH: Final = 320 * 1024**2  # bytes one input may take: five copies of LARGEST_FILE
 LONGEST_MESSAGE: Final = 3000
 LARGEST_FILE: Final = 64 * 1024**2  # SAMFT_MAX_BYTES while fuzzing
 _WATCHED: Final = {"open", "os.remove", "os.rename", "os.mkdir", "os.symlink", "os.truncate"}
@@ -141,10 +141,11 @@ class _Watch:
         folder = str(self.folder)
         if text.startswith((folder, *_PROGRAM)) and ".." not in text.split("/"):
             return True
-        return text.endswith((".py", ".pyc", ".so", ".json.gz")) and ".." not in text
+        return text.endswith(_OF_PACKAGES) and ".." not in text
 
 
 _PROGRAM: Final = (sys.prefix, sys.base_prefix, "/usr/share/zoneinfo", "/proc/", "/sys/", "/dev/")
+_OF_PACKAGES: Final = (".py", ".pyc", ".so", ".json.gz", "entry_points.txt")
 _WATCH: Final = _Watch()
 
 

@@ -188,7 +188,12 @@ def sampled_range(array: ArrayLike, *, low: float = 0.5, high: float = 99.5) -> 
         array: Numbers of any shape.
         low: Lower percentile, 0 to 100.
         high: Upper percentile.
+
+    Raises:
+        DatasetError: if there is no number in it.
     """
+    if 0 in array.shape:
+        raise DatasetError("the array is empty", found=f"shape {tuple(array.shape)}")
     plane = int(np.prod(array.shape[-2:]))
     together = 2 if len(array.shape) > 2 and plane <= _SAMPLED_VALUES else 1
     leading = array.shape[: len(array.shape) - together]

@@ -143,3 +143,8 @@ def test_files_that_cannot_be_opened(tmp_path) -> None:
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(DatasetError, match="the file cannot be read\n  where: .*a.zarr"):
         open_array(tmp_path / "a.zarr")
+
+
+def test_the_range_of_nothing() -> None:
+    with pytest.raises(DatasetError, match="the array is empty\n  found: shape \\(0, 4, 5\\)"):
+        sampled_range(np.zeros((0, 4, 5)))

@@ -36,7 +36,7 @@ def test_kept_inputs_are_read_or_refused(tmp_path: Path, name: str) -> None:
         except Exception as error:
             error.add_note(f"input {entry} of {KEPT / name}.zip")
             raise
-    assert len(outcomes) >= 2, "a corpus holds files that are read and files that are refused"
+    assert "read" in outcomes, "a corpus holds its seeds"
 
 
 def test_no_corpus_is_left_over() -> None:

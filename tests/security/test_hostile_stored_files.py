@@ -17,6 +17,7 @@ from PIL import Image
 from samft.data.index_cache import load_arrays, store_arrays
 from samft.data.layouts.base import LayoutSettings
 from samft.data.layouts.hf_dataset import HfDatasetLayout
+from samft.data.readers.hf_dataset import open_rows
 from samft.embeddings.index import IndexRecord
 from samft.embeddings.key import EntryKey
 from samft.embeddings.shard import Shard
@@ -282,6 +283,26 @@ def test_rows_that_name_files_elsewhere(tmp_path, form, kind):
         layout.check(layout.records())
 
     refused_by(read, path, kind=DatasetError)
+
+
+@pytest.mark.parametrize("name", [b"image", b"path", b"bytes"])
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_columns_whose_names_are_no_text(tmp_path, name, kind):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cell = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    rows = arrow.array([{"bytes": b"x", "path": None}], cell)
+    table, sink = arrow.table({"image": rows}), arrow.BufferOutputStream()
+    if kind == "parquet":
+        parquet.write_table(table, sink, store_schema=False)
+    else:
+        with arrow.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    content = sink.getvalue().to_pybytes()
+    assert name in content
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(content.replace(name, b"\x91" + name[1:]))
+    refused_by(lambda path: open_rows(path).image_columns(), path, kind=DatasetError)
 
 
 @pytest.mark.parametrize("name", ["../a.arrow", "/etc/passwd", "C:a.arrow", "", None, 5, ["a"]])

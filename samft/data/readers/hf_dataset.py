@@ -63,16 +63,18 @@ class RowFile(ABC):
         """Return the columns that hold images, and whether a cell holds a list of them."""
         features = self.features()
         found: dict[str, bool] = {}
-        for field in self.schema:
-            listed, inner = _inner_type(field.type)
-            noted = _noted(features.get(field.name))
-            if noted is not None:
-                found[field.name] = noted
-            elif field.name not in features and _holds_images(inner):
-                found[field.name] = listed
+        with _reading(self.path):  # the names inside a column are decoded when they are asked for
+            for field in self.schema:
+                listed, inner = _inner_type(field.type)
+                noted = _noted(features.get(field.name))
+                if noted is not None:
+                    found[field.name] = noted
+                elif field.name not in features and _holds_images(inner):
+                    found[field.name] = listed
         return found
 
     def _check_rows(self) -> None:
+        _ = self.schema.names  # decoded here, where an error is one of the file
         # Rows of nothing take no space: a short file could announce as many as it likes.
         if self.num_rows > self.path.stat().st_size:
             found = f"{self.num_rows} rows in {self.path.stat().st_size} bytes"

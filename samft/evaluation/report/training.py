@@ -120,7 +120,7 @@ def _from_table(path: Path) -> Training:
         scores = _with_prefix(row, _VALIDATION)
         if scores:
             history.setdefault(epoch, {}).update(scores)
-    means = {epoch: math.fsum(values) / len(values) for epoch, values in sorted(losses.items())}
+    means = {epoch: sum(values) / len(values) for epoch, values in sorted(losses.items())}
     return Training(losses=means, history=dict(sorted(history.items())), zero_shot=zero_shot)
 
 

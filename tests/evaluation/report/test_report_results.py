@@ -1,12 +1,14 @@
 """metrics.json that something has changed since `samft test` wrote it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from samft.errors import DatasetError
 from samft.evaluation.report.privacy import Privacy
 from samft.evaluation.report.results import read_results
+from samft.evaluation.report.training import read_training
 
 MODELS = [{"name": name, "kind": "sam"} for name in ("tuned", "zero-shot")]
 
@@ -35,3 +37,15 @@ def test_values_too_deep_to_walk_are_refused(tmp_path):
         read_results(write(tmp_path, environment={"a": deep}), Privacy())
     assert caught.value.found == "values deep in each other"
     assert caught.value.where == tmp_path / "metrics.json"
+
+
+@pytest.mark.parametrize(
+    ("losses", "mean"),
+    [(("inf", "-inf"), "nan"), (("1e308", "1e308"), "inf"), (("1.5", "nan", "0.5"), "1.0")],
+)
+def test_losses_that_left_all_bounds(tmp_path: Path, losses, mean) -> None:
+    table = tmp_path / "metrics.csv"
+    rows = "".join(f"0,{loss}\n" for loss in losses)
+    table.write_text(f"epoch,train/loss\n{rows}")
+    found = read_training(tmp_path, tmp_path / "none.ckpt").losses
+    assert str(found[0]) == mean
