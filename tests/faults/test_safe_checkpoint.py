@@ -4,6 +4,7 @@ import errno
 import resource
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,15 @@ def test_what_is_read_does_not_hang_on_the_file(tmp_path: Path) -> None:
     loaded = SafeCheckpointIO().load_checkpoint(path)
     path.write_bytes(b"")
     assert float(loaded["state_dict"]["w"][9_999]) == 9_999
+
+
+def test_parts_that_are_packed_are_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    with pytest.raises(CheckpointError) as error:
+        check_archive(path)
+    assert str(error.value).splitlines() == [
+        "the checkpoint is cut short or damaged",
+        f"  where: {path}, found: parts that are packed, or larger than the file",
+    ]
