@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
-from benchmarks.fuzzing import (
+from benchmarks.fuzzing.target import Target
+from benchmarks.fuzzing.targets import (
     annotations,
     annotations_xml,
     archives,
@@ -23,7 +24,6 @@ from benchmarks.fuzzing import (
     volumes,
     zarr,
 )
-from benchmarks.fuzzing.target import Target
 
 _FAMILIES: Final[tuple[Callable[[], Sequence[Target]], ...]] = (
     annotations.targets,

@@ -19,10 +19,10 @@ from typing import Final
 import numpy as np
 import torch
 
-from benchmarks.fuzzing.checkpoints import mutate_zip_directory
 from benchmarks.fuzzing.mutation import mutate_json, mutate_yaml
 from benchmarks.fuzzing.places import with_own_places
 from benchmarks.fuzzing.target import Target
+from benchmarks.fuzzing.targets.checkpoints import mutate_zip_directory
 from samft.data.index_cache import load_arrays, store_arrays
 from samft.data.record_store import RecordStore
 from samft.data.records import Record

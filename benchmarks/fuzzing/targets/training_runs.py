@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.fuzzing.checkpoints import (
+from benchmarks.fuzzing.mutation import mutate_json
+from benchmarks.fuzzing.pickles import mutate_pickle
+from benchmarks.fuzzing.places import Later
+from benchmarks.fuzzing.target import Target
+from benchmarks.fuzzing.targets.checkpoints import (
     SMALLEST,
     around_pickle,
     mutate_safetensors,
     pickle_of,
     saved,
 )
-from benchmarks.fuzzing.mutation import mutate_json
-from benchmarks.fuzzing.pickles import mutate_pickle
-from benchmarks.fuzzing.places import Later
-from benchmarks.fuzzing.target import Target
 from samft.cli.resuming.stopped_run import find_stopped_run
 from samft.models.adaptation.apply import adapt
 from samft.models.adaptation.import_lora import import_lora

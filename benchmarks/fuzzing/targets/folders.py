@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.fuzzing.archives import encoded_image, encoded_mask
 from benchmarks.fuzzing.mutation import mutate_json
 from benchmarks.fuzzing.places import with_own_places
 from benchmarks.fuzzing.target import Target
+from benchmarks.fuzzing.targets.archives import encoded_image, encoded_mask
 from samft.data.layouts.base import LayoutSettings
 from samft.data.layouts.registry import layout_class, recognise
 from samft.data.preprocessing import Preprocessing
