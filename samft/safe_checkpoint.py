@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 
 from samft.errors import CheckpointError
+from samft.models.torch_file import ZIP_ERRORS
 
 _PART: Final = ".part"
-# What zipfile raises on damaged archives.
-_ZIP_ERRORS: Final = (
-    BadZipFile,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 def save_safely(content: object, path: Path) -> None:
@@ -69,7 +55,7 @@ def check_archive(path: Path) -> None:
         with ZipFile(path) as archive:
             _check_sizes(archive, path)
             damaged = archive.testzip()
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise CheckpointError(
             "the checkpoint is cut short or damaged", where=path, found=_first_line(error)
         ) from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO, Final
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -46,16 +47,20 @@ HARMLESS_NAMES: Final = frozenset(
 _FOREIGN_OPCODES: Final = frozenset(
     {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
 )
-# What zipfile raises on damaged or foreign archives.
-_ZIP_ERRORS = (
+ZIP_ERRORS: Final = (
     BadZipFile,
     EOFError,
+    LookupError,
     NotImplementedError,
     OSError,
     OverflowError,
+    RuntimeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
+"""What zipfile raises on damaged or foreign archives."""
+
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _FIX = "ask for the plain weights: torch.save(model.state_dict(), FILE) or safetensors"
 
@@ -110,7 +115,7 @@ def read_pickle(path: Path) -> bytes:
             member = _pickle_member(members, path)
             _check_members(members, path)
             return _member_bytes(file, member)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise CheckpointError(
             "the weights file is cut short or damaged",
             where=path,

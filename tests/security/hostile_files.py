@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import resource
 import time
@@ -174,3 +175,18 @@ def tar_file(path, *members):
             file.write(member)
         file.write(bytes(1024))
     return path
+
+
+def make_special(path, what):
+    """Put something that is no file in a file's place; nothing at all for `gone`."""
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    elif what == "ring":
+        path.symlink_to(path)
+    elif what == "link to a pipe":
+        os.mkfifo(path.parent / "pipe")
+        path.symlink_to(path.parent / "pipe")

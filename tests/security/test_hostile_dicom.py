@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,7 +12,7 @@ import pydicom
 import pytest
 from dicom_files import write_series
 from dicom_objects import segment, write_multiframe, write_rtstruct, write_seg
-from hostile_files import refused_by
+from hostile_files import make_special, refused_by
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
@@ -24,38 +22,11 @@ from samft.data.readers.dicom_seg import probe_dicom_seg, read_dicom_seg
 from samft.data.readers.rtstruct import probe_rtstruct, read_rtstruct
 from samft.errors import DatasetError
 
-LIMIT = 16 * 2**20
+pytestmark = pytest.mark.usefixtures("small_limit", "no_hang")
+
 DEEP = 1000
 PIXELS = np.arange(80, dtype=np.int16).reshape(8, 10)
 SQUARE = np.array([[-29.0, 13, 50], [-28, 13, 50], [-28, 15, 50]])
-
-
-class Hang(BaseException):
-    """No reader catches it."""
-
-
-@pytest.fixture(autouse=True)
-def no_hang(monkeypatch):
-    def stop(*_):
-        raise Hang
-
-    monkeypatch.setenv("SAMFT_MAX_BYTES", str(LIMIT))
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-def special(path: Path, what: str) -> None:
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    elif what == "ring":
-        path.symlink_to(path)
 
 
 SPECIAL = ["pipe", "device", "folder", "ring", "gone"]
@@ -263,7 +234,7 @@ def test_frames_that_lie(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", SPECIAL)
 def test_dicom_that_is_no_file(tmp_path: Path, what: str) -> None:
     path = tmp_path / "a.dcm"
-    special(path, what)
+    make_special(path, what)
     found = find_series([path])
     assert not found.series
     assert str(path) in str(found.failures[0][1])

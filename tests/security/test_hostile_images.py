@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
-import signal
 import struct
 import tracemalloc
 import zlib
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hostile_files import refused_by
+from hostile_files import make_special, refused_by
 from PIL import Image
 
 from samft.data.readers.image import probe_image, read_image, read_mask
@@ -23,31 +21,12 @@ from samft.data.readers.tiff_spacing import read_tiff_voxel
 from samft.data.readers.tiff_stack import read_stack, stack_header
 from samft.errors import DatasetError
 
-LIMIT = 16 * 2**20
+pytestmark = pytest.mark.usefixtures("small_limit", "no_hang")
+
+LIMIT = 16 * 2**20  # of the fixture small_limit
 BOMB = 100 * 2**20
 PIXELS = (np.arange(48 * 40) * 7 % 251).astype(np.uint8).reshape(48, 40)
 ENDINGS = ("png", "jpg", "gif", "webp", "bmp", "tif")
-
-
-class Hang(BaseException):
-    """No reader catches it."""
-
-
-@pytest.fixture(autouse=True)
-def small_limit(monkeypatch):
-    monkeypatch.setenv("SAMFT_MAX_BYTES", str(LIMIT))
-
-
-@pytest.fixture
-def no_hang():
-    def stop(*_):
-        raise Hang
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def picture(ending: str) -> bytes:
@@ -145,19 +124,9 @@ def test_a_name_that_would_break_the_message(tmp_path: Path, ending: str) -> Non
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("what", ["pipe", "device", "folder", "ring", "link to a pipe", "gone"])
-def test_what_is_no_file(tmp_path: Path, no_hang, ending: str, what: str) -> None:
+def test_what_is_no_file(tmp_path: Path, ending: str, what: str) -> None:
     path = tmp_path / f"a.{ending}"
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    elif what == "ring":
-        path.symlink_to(path)
-    elif what == "link to a pipe":
-        os.mkfifo(tmp_path / "pipe")
-        path.symlink_to(tmp_path / "pipe")
+    make_special(path, what)
     for read in (probe_image, read_image, read_mask):
         refused_by(read, path, kind=DatasetError)
 
@@ -300,14 +269,14 @@ TIFFS = {
 
 
 @pytest.mark.parametrize("name", TIFFS)
-def test_tiff_that_lies(tmp_path: Path, no_hang, name: str) -> None:
+def test_tiff_that_lies(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(TIFFS[name])
     refused_by(everything, path, kind=DatasetError)
 
 
 @pytest.mark.parametrize("name", [n for n in TIFFS if "page" not in n and "note" not in n])
-def test_a_stack_that_lies(tmp_path: Path, no_hang, name: str) -> None:
+def test_a_stack_that_lies(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(TIFFS[name])
     for read in (stack_header, read_stack, read_tiff_voxel):

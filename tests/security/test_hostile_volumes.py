@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import signal
 import zlib
 from pathlib import Path
 
@@ -15,34 +13,18 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
-from hostile_files import refused_by
+from hostile_files import make_special, refused_by
 from ome_zarr_files import write_image
 
 from samft.data.readers.ome_zarr import OmeZarrImage
 from samft.data.readers.volumes import probe_volume, read_volume
 from samft.errors import DatasetError
 
-LIMIT = 16 * 2**20
+pytestmark = pytest.mark.usefixtures("small_limit", "no_hang")
+
 SHAPE = (6, 7, 8)
 VALUES = (np.arange(6 * 7 * 8) % 5).astype(np.uint8).reshape(SHAPE)
 BAD = [0.0, -0.0, float("nan"), float("inf"), float("-inf"), 1e300]
-
-
-class Hang(BaseException):
-    """No reader catches it."""
-
-
-@pytest.fixture(autouse=True)
-def no_hang(monkeypatch):
-    def stop(*_):
-        raise Hang
-
-    monkeypatch.setenv("SAMFT_MAX_BYTES", str(LIMIT))
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def both(path: Path) -> None:
@@ -102,17 +84,6 @@ def test_something_else(tmp_path: Path, name: str, content: bytes) -> None:
     refused_by(both, path, kind=DatasetError)
 
 
-def special(path: Path, what: str) -> None:
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "folder":
-        path.mkdir()
-    elif what == "ring":
-        path.symlink_to(path)
-
-
 SPECIAL = ["pipe", "device", "folder", "ring", "gone"]
 
 
@@ -120,7 +91,7 @@ SPECIAL = ["pipe", "device", "folder", "ring", "gone"]
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd"])
 def test_what_is_no_file(tmp_path: Path, name: str, what: str) -> None:
     path = tmp_path / name
-    special(path, what)
+    make_special(path, what)
     for read in (probe_volume, read_volume):
         refused_by(read, path, kind=DatasetError)
 
@@ -131,7 +102,7 @@ def test_a_chunk_that_is_no_file(tmp_path: Path, version: str, what: str) -> Non
     path = write_image(tmp_path / "a.zarr", VALUES.astype(np.uint16), "zyx", version=version)
     chunk = path / "0" / ("1/0/0" if version == "0.4" else "c/1/0/0")
     chunk.unlink()
-    special(chunk, what)
+    make_special(chunk, what)
     image = OmeZarrImage(path)
     image.plane(0)
     with pytest.raises(DatasetError) as caught:

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from tokenize import TokenError
 from typing import Final
+from zipfile import BadZipFile
 
-ARRAY_ERRORS: Final = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TokenError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from samft.data.readers.limits import PARSE_ERRORS
+
+ARRAY_ERRORS: Final = (*PARSE_ERRORS, BadZipFile, TokenError)
 """What numpy raises on damaged `.npy` and `.npz` files."""

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from samft.errors import ConfigError, DatasetError, SamftError
 
@@ -17,7 +18,7 @@ DEFAULT_MAX_BYTES = 2 * 1024**3
 """Largest decoded image or volume, bytes; the environment variable SAMFT_MAX_BYTES changes it."""
 
 # What Pillow, tifffile, nibabel, pynrrd and the decompressors were seen to raise on damaged files.
-_PARSE_ERRORS = (
+PARSE_ERRORS: Final = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -108,7 +109,7 @@ def reading(
     Raises:
         DatasetError: in place of the parser's exception.
     """
-    parse_errors: tuple[type[Exception], ...] = (*_PARSE_ERRORS, *also)
+    parse_errors: tuple[type[Exception], ...] = (*PARSE_ERRORS, *also)
     try:
         _refuse_special(path, expected)
         yield
