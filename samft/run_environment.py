@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from samft import __version__
 from samft.data.readers.json_files import is_deep
-from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
-from samft.errors import CheckpointError, ConfigError
+from samft.data.readers.yaml_files import YAML_ERRORS, read_yaml, unreadable_yaml
+from samft.errors import CheckpointError
 from samft.inference.output_folder import write_atomically
 
 ENVIRONMENT_RECORD: Final = "env.json"
@@ -102,10 +102,10 @@ def read_settings(path: Path) -> Settings:
     except FileNotFoundError:
         return {}
     except YAML_ERRORS as error:
-        raise ConfigError(
+        raise unreadable_yaml(
+            error,
+            path,
             "the configuration of the run cannot be read",
-            where=path,
-            found=problem_in(error),
             fix="restore the file from a copy",
         ) from error
 

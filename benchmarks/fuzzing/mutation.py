@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import random
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import yaml
+
+from samft.models.torch_file import ZIP_ERRORS
 
 _NUMBERS: Final = (
     *(0, 1, -1, 2, 255, 256, 65_535, -(2**31), 2**31, 2**32, 2**53 + 1, 2**63, 2**64, 10**30),
@@ -21,19 +21,6 @@ _TEXTS: Final = (
     *("", " ", "..", "../../../../etc/passwd", "/etc/passwd", "C:\\x", "a/../b", "\x00", "\n"),
     *("\ud800", "🦠", "é", "1e999", "-1", "nan", "0x10", "true", "file:///etc/passwd", "x" * 300),
     *("http://127.0.0.1/", "!!python/object:os.system", "%s%n", "{0}", "|u8", "eJw=", "PPYo1"),
-)
-# What zipfile raises on archives that were changed before.
-_NO_ARCHIVE: Final = (
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
 )
 _OTHERS: Final = (
     None,
@@ -135,7 +122,7 @@ def mutate_member(name: str, inner: Callable[[bytes, int], bytes]) -> Callable[[
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as source:
                 members = {entry.filename: source.read(entry) for entry in source.infolist()}
-        except _NO_ARCHIVE:
+        except ZIP_ERRORS:
             return data
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as result:

@@ -24,7 +24,7 @@ from samft.data.intensity import (
 )
 from samft.data.pictures import DEFAULT_PERCENTILES, choose, read_picture
 from samft.data.readers.volume import Axis
-from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
+from samft.data.readers.yaml_files import YAML_ERRORS, read_yaml, unreadable_yaml
 from samft.errors import ConfigError, DatasetError
 
 _log = logging.getLogger(__name__)
@@ -193,10 +193,10 @@ def _data_settings(config: Path) -> Mapping[str, Any]:
     try:
         content = read_yaml(config)
     except YAML_ERRORS as error:
-        raise ConfigError(
+        raise unreadable_yaml(
+            error,
+            config,
             "the configuration of the run cannot be read",
-            where=config,
-            found=problem_in(error),
             fix="restore the file, or give the checkpoint without its folder",
         ) from error
     data = content.get("data") if isinstance(content, dict) else None

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import yaml
 
+from samft.errors import ConfigError
+
 YAML_ERRORS: Final = (OSError, ValueError, yaml.YAMLError)
 """What `read_yaml` raises."""
 
@@ -64,6 +66,20 @@ def load_yaml(text: str) -> Any:  # Any: YAML
     except _PARSE_ERRORS as error:
         found = str(error).strip().partition("\n")[0][:160]
         raise yaml.YAMLError(found or type(error).__name__) from error
+
+
+def unreadable_yaml(
+    error: Exception, path: Path, what: str, *, fix: str | None = None
+) -> ConfigError:
+    """Return the error for a file that `read_yaml` did not read.
+
+    Args:
+        error: One of `YAML_ERRORS`.
+        path: The file.
+        what: What happened, such as `the configuration of the run cannot be read`.
+        fix: What the user can do.
+    """
+    return ConfigError(what, where=path, found=problem_in(error), fix=fix)
 
 
 def problem_in(error: Exception) -> str:

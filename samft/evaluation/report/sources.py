@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from samft.data.readers.json_files import is_deep, read_json
 from samft.data.readers.limits import unreadable
-from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
+from samft.data.readers.yaml_files import YAML_ERRORS, read_yaml, unreadable_yaml
 from samft.errors import ConfigError, DatasetError
 from samft.evaluation.report.privacy import Privacy
 from samft.evaluation.report.results import METRICS_FILE, Results, read_results
@@ -171,10 +171,10 @@ def _config(path: Path | None) -> dict[str, Any]:  # Any: YAML
     try:
         content = read_yaml(path)
     except YAML_ERRORS as error:
-        raise ConfigError(
+        raise unreadable_yaml(
+            error,
+            path,
             "the configuration of the run cannot be read",
-            where=path,
-            found=problem_in(error),
             fix="restore the file, or move it away to make the report without it",
         ) from error
     if content is not None and not isinstance(content, dict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from samft.data.readers.yaml_files import YAML_ERRORS, problem_in, read_yaml
+from samft.data.readers.yaml_files import YAML_ERRORS, read_yaml, unreadable_yaml
 from samft.errors import ConfigError, did_you_mean
 
 SegmentationType = Literal["BINARY", "LABELMAP"]
@@ -78,10 +78,10 @@ class DicomCodes:
         try:
             content = read_yaml(path)
         except YAML_ERRORS as error:
-            raise ConfigError(
+            raise unreadable_yaml(
+                error,
+                path,
                 "the file of DICOM codes cannot be read",
-                where=path,
-                found=problem_in(error),
             ) from error
         if not isinstance(content, dict):
             raise ConfigError(
